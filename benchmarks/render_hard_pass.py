@@ -1,0 +1,126 @@
+"""Time of the hard pass and of a lit picture of the open hand: `python -m benchmarks.render_hard_pass [--out=FILE]`.
+
+The hand (1,538 faces) covers about a third of the picture. Times are milliseconds an image after compilation: the
+median and, in brackets, the fastest of the repetitions. "index" is the face index alone, "surface" with depth and
+barycentric coordinates, "gradient" the value and vertex gradient of the depth's sum, "picture" a lit one with vertex colours.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import platform
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import mano_jax
+import render_jax
+
+
+def hardware() -> str:
+    model = platform.processor() or platform.machine()
+    cpuinfo = pathlib.Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [
+            line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
+        ]
+        model = names[0] if names else model
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    devices = ", ".join(sorted({device.device_kind for device in jax.devices()}))
+    return f"{model}, {available} cores, JAX {jax.__version__} on {devices}, Python {platform.python_version()}"
+
+
+def milliseconds(function, *arguments, repetitions: int) -> dict[str, float]:
+    jax.block_until_ready(function(*arguments))
+    times = []
+    for _ in range(repetitions):
+        start = time.perf_counter()
+        jax.block_until_ready(function(*arguments))
+        times.append(1e3 * (time.perf_counter() - start))
+    return {"median": float(np.median(times)), "fastest": min(times)}
+
+
+def scene(size: int, covered: float = 0.34) -> tuple[jax.Array, np.ndarray, render_jax.Pinhole]:
+    """The open hand seen from its back, in the camera frame, and a camera to which it covers that share."""
+    model = mano_jax.open_hand()
+    vertices, faces = np.asarray(model.template), np.asarray(model.faces)
+    # The fingers (-x) point up the picture (-y), the back of the hand (+y) faces the camera (-z).
+    vertices = (vertices - (vertices.min(axis=0) + vertices.max(axis=0)) / 2)[:, [2, 0, 1]] * [1, 1, -1] + [0, 0, 0.5]
+    vertices = jnp.asarray(vertices, jnp.float32)
+    share = jax.jit(
+        lambda focal: render_jax.rasterize(
+            render_jax.Pinhole(focal, focal, size / 2, size / 2).to_screen(vertices), faces, (size, size)
+        ).mask.mean()
+    )
+    low, high = float(size), 10.0 * size
+    for _ in range(30):
+        middle = (low + high) / 2
+        low, high = (middle, high) if share(middle) < covered else (low, middle)
+    return vertices, faces, render_jax.Pinhole(low, low, size / 2, size / 2)
+
+
+def measure(size: int, batch: int, repetitions: int) -> dict:
+    vertices, faces, camera = scene(size)
+    colours = jnp.full(vertices.shape, 0.7)
+    image_size = (size, size)
+
+    def surface(vertices):
+        return render_jax.rasterize(camera.to_screen(vertices), faces, image_size)
+
+    def picture(supersample):
+        return lambda vertices: render_jax.render(
+            vertices, faces, camera, image_size, colours=colours, supersample=supersample
+        )
+
+    functions = {
+        "index": lambda vertices: surface(vertices).face_index,
+        "surface": surface,
+        "gradient": jax.value_and_grad(lambda vertices: surface(vertices).depth.sum()),
+        "picture": picture(1),
+        "picture, supersampled 2x": picture(2),
+    }
+    shifts = jnp.linspace(-0.01, 0.01, batch)[:, None, None] * jnp.array([1.0, 0.5, 0.2])
+    result = {"size": size, "faces": len(faces), "covered": float(surface(vertices).mask.mean()), "batch": batch}
+    for name, function in functions.items():
+        one = milliseconds(jax.jit(function), vertices, repetitions=repetitions)
+        many = milliseconds(jax.jit(jax.vmap(function)), vertices[None] + shifts, repetitions=max(3, repetitions // 5))
+        result[name] = {"one": one, "batch, an image": {key: value / batch for key, value in many.items()}}
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=pathlib.Path, help="also write the numbers as JSON")
+    parser.add_argument("--sizes", default="64,128,224")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--repetitions", type=int, default=50)
+    arguments = parser.parse_args()
+    print(hardware())
+    results = []
+    for size in map(int, arguments.sizes.split(",")):
+        result = measure(size, arguments.batch, arguments.repetitions)
+        results.append(result)
+        print(
+            f"\n{size}x{size}, {result['faces']} faces, {result['covered']:.0%} covered: ms an image, median (fastest)"
+        )
+        for name, times in result.items():
+            if isinstance(times, dict):
+                one, many = times["one"], times["batch, an image"]
+                print(
+                    f"  {name:26} one {one['median']:7.2f} ({one['fastest']:6.2f})"
+                    f"   batch of {arguments.batch} {many['median']:7.2f} ({many['fastest']:6.2f})"
+                )
+    if arguments.out:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        beside = arguments.out.with_suffix(arguments.out.suffix + ".part")
+        beside.write_text(
+            json.dumps({"hardware": hardware(), "unit": "ms an image", "results": results}, indent=1) + "\n"
+        )
+        beside.replace(arguments.out)
+
+
+if __name__ == "__main__":
+    main()

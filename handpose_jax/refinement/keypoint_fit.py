@@ -1,0 +1,202 @@
+"""Hand parameters from 21 keypoints: one hand a call, a batch under `vmap`."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from handpose_jax.refinement import terms
+from handpose_jax.refinement.hand_points import KeypointModel
+from handpose_jax.refinement.options import FitOptions
+from handpose_jax.refinement.parameters import HandParameters
+from handpose_jax.refinement.starts import image_starts, space_starts
+from mano_jax import anatomy
+from mano_jax.least_squares import NormalEquations, levenberg_marquardt
+from mano_jax.model import HandModel
+from mano_jax.rotations import PRECISION
+
+
+class FittedHand(NamedTuple):
+    """One fitted hand, as `mano_jax.forward` takes it. Camera frame, metres and radians.
+
+    `keypoint_covariance` is that of the 21 keypoints in the Gauss-Newton approximation: noise and priors as stated in
+    the options, propagated through the normal equations.
+    """
+
+    pose: Float[Array, "45"]
+    shape: Float[Array, "shapes"]
+    rotation: Float[Array, "3"]
+    translation: Float[Array, "3"]
+    keypoints: Float[Array, "21 3"]
+    keypoint_covariance: Float[Array, "21 3 3"]
+    cost: Float[Array, ""]
+    iterations: Int[Array, ""]
+    converged: Bool[Array, ""]
+
+
+def pose_prior(model: HandModel) -> terms.PosePrior:
+    """The model's own pose statistics as a Gaussian over anatomical angles."""
+    axes = anatomy.joint_axes(model)
+    scaled = model.pose_standard_deviations[:, None] * model.pose_basis
+    scaled = jnp.einsum("jab,kjb->kja", axes, scaled.reshape(-1, 15, 3), precision=PRECISION).reshape(-1, 45)
+    covariance = jnp.einsum("ka,kb->ab", scaled, scaled, precision=PRECISION)
+    return terms.PosePrior(
+        mean=anatomy.joint_angles(model, model.pose_mean).reshape(45), precision=jnp.linalg.inv(covariance)
+    )
+
+
+def fit_image_keypoints(
+    model: HandModel,
+    keypoints: Float[Array, "21 3"],
+    K: Float[Array, "3 3"],
+    options: FitOptions,
+) -> FittedHand:
+    """A hand of the model's side fitted to image keypoints.
+
+    Args:
+      model: the hand model.
+      keypoints: (u px, v px, confidence); a keypoint of confidence 0, or not finite, is not seen.
+      K: camera matrix without skew.
+      options: see `FitOptions`; static under `jit`.
+
+    The absolute depth follows from the hand's size: without `options.hand_length_mm` it is known no better than the
+    shape prior knows that.
+    """
+    weights = _weights(keypoints, options)
+    pixels = jnp.where((weights > 0.0)[:, None], keypoints[:, :2], 0.0)
+    focal = jnp.stack([K[0, 0], K[1, 1]])
+    seen = terms.ImagePoints(
+        pixels=pixels,
+        weights=weights,
+        focal=focal,
+        principal=jnp.stack([K[0, 2], K[1, 2]]),
+        sigma=jnp.maximum(options.pixel_sigma_share * _box_side(pixels, weights), 2e-4 * jnp.max(focal)),
+    )
+    problem = _Problem.of(model, options)
+    starts = image_starts(problem.hand, problem.prior, seen, problem.start_shape)
+
+    def data_term(points, jacobian):
+        return terms.image_keypoints(points, jacobian, seen, options.robust_threshold)
+
+    return problem.solve(starts, data_term)
+
+
+def fit_space_keypoints(model: HandModel, keypoints: Float[Array, "21 4"], options: FitOptions) -> FittedHand:
+    """A hand of the model's side fitted to 3D keypoints (metres, confidence), camera frame; otherwise as above."""
+    weights = _weights(keypoints, options)
+    seen = terms.SpacePoints(
+        points=jnp.where((weights > 0.0)[:, None], keypoints[:, :3], 0.0),
+        weights=weights,
+        sigma=jnp.asarray(options.metre_sigma, keypoints.dtype),
+    )
+    problem = _Problem.of(model, options)
+    starts = space_starts(problem.hand, problem.prior, seen, problem.start_shape)
+
+    def data_term(points, jacobian):
+        return terms.space_keypoints(points, jacobian, seen, options.robust_threshold)
+
+    return problem.solve(starts, data_term)
+
+
+class _Problem(NamedTuple):
+    """What all fits of one model and one set of options share."""
+
+    hand: KeypointModel
+    prior: terms.PosePrior
+    flat_length: Float[Array, ""]
+    length_by_shape: Float[Array, "shapes"]
+    start_shape: Float[Array, "shapes"]
+    options: FitOptions
+
+    @classmethod
+    def of(cls, model: HandModel, options: FitOptions) -> "_Problem":
+        hand = KeypointModel.of(model, options.tips)
+        length, by_shape = _flat_length(hand, model.shape_size)
+        start_shape = jnp.zeros(model.shape_size, model.dtype)
+        if options.hand_length_mm is not None:
+            # The smallest shape that has the known length.
+            missing = options.hand_length_mm * 1e-3 - length
+            start_shape = jnp.clip(missing * by_shape / jnp.sum(by_shape * by_shape), -2.0, 2.0)
+        return cls(hand, pose_prior(model), length, by_shape, start_shape, options)
+
+    def solve(self, starts: HandParameters, data_term) -> FittedHand:
+        options = self.options
+
+        def normal_equations(flat: Float[Array, "parameters"]) -> NormalEquations:
+            parameters = HandParameters.unflatten(flat)
+            parts = [
+                data_term(*self.hand.points_and_jacobian(parameters)),
+                terms.pose_prior(parameters, self.prior, options.pose_weight),
+                terms.angle_limits(parameters, options.limit_sigma),
+                terms.shape_prior(parameters, options.shape_weight, options.shape_limit, options.limit_sigma),
+                terms.free_damping(parameters),
+            ]
+            if options.hand_length_mm is not None:
+                target, sigma = options.hand_length_mm * 1e-3, options.hand_length_sigma_mm * 1e-3
+                parts.append(terms.hand_length(parameters, self.flat_length, self.length_by_shape, target, sigma))
+            return terms.total(*parts)
+
+        first = jax.vmap(
+            lambda start: levenberg_marquardt(
+                normal_equations,
+                start,
+                max_iterations=options.start_iterations,
+                relative_tolerance=options.relative_tolerance,
+            )
+        )(starts.flatten())
+        best = first.parameters[jnp.argmin(first.cost)]
+        solution = levenberg_marquardt(
+            normal_equations,
+            best,
+            max_iterations=options.max_iterations,
+            relative_tolerance=options.relative_tolerance,
+        )
+        return self._fitted(solution, jnp.sum(first.iterations))
+
+    def _fitted(self, solution, earlier_iterations) -> FittedHand:
+        parameters = HandParameters.unflatten(solution.parameters)
+        points, jacobian = self.hand.points_and_jacobian(parameters)
+        factor = jnp.linalg.cholesky(solution.curvature)
+        whitened = jax.scipy.linalg.solve_triangular(factor, jacobian.reshape(63, -1).T, lower=True).reshape(-1, 21, 3)
+        return FittedHand(
+            pose=self.hand.pose(parameters.angles),
+            shape=parameters.shape,
+            rotation=parameters.rotation,
+            translation=parameters.translation,
+            keypoints=points,
+            keypoint_covariance=jnp.einsum("pka,pkb->kab", whitened, whitened, precision=PRECISION),
+            cost=solution.cost,
+            iterations=solution.iterations + earlier_iterations,
+            converged=solution.converged,
+        )
+
+
+_BASE_KEYPOINTS = (0, 1)
+
+
+def _weights(keypoints: Float[Array, "21 channels"], options: FitOptions) -> Float[Array, "21"]:
+    """Inverse variances relative to a certain keypoint's: the last channel is a confidence, 0 where nothing is seen."""
+    finite = jnp.all(jnp.isfinite(keypoints), axis=-1)
+    confidence = jnp.where(finite, jnp.clip(keypoints[:, -1], 0.0, 1.0), 0.0)
+    weights = confidence * confidence
+    return weights.at[np.asarray(_BASE_KEYPOINTS)].multiply(options.base_weight)
+
+
+def _box_side(pixels: Float[Array, "21 2"], weights: Float[Array, "21"]) -> Float[Array, ""]:
+    """Larger side of the box around the keypoints seen."""
+    seen = (weights > 0.0)[:, None]
+    extent = jnp.max(jnp.where(seen, pixels, -jnp.inf), axis=0) - jnp.min(jnp.where(seen, pixels, jnp.inf), axis=0)
+    return jnp.max(jnp.where(jnp.isfinite(extent), extent, 0.0))
+
+
+def _flat_length(hand: KeypointModel, shapes: int) -> tuple[Float[Array, ""], Float[Array, "shapes"]]:
+    """Wrist to middle MCP to middle fingertip of the flat hand, metres, and its derivative by the shape at zero."""
+
+    def length(shape: Float[Array, "shapes"]) -> Float[Array, ""]:
+        zeros = jnp.zeros(3, shape.dtype)
+        points = hand.points(HandParameters(zeros, zeros, shape, jnp.zeros(45, shape.dtype)))
+        return jnp.sqrt(jnp.sum((points[12] - points[0]) ** 2))
+
+    return jax.value_and_grad(length)(jnp.zeros(shapes, hand.axes.dtype))

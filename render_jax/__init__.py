@@ -1,0 +1,41 @@
+"""Cameras, crops, rasterization and shading of triangle meshes in JAX; knows nothing of hands.
+
+A lit triangle, its mask and its depth:
+
+>>> import jax.numpy as jnp
+>>> import render_jax
+>>> vertices = jnp.array([[-0.1, -0.1, 0.5], [0.1, -0.1, 0.5], [0.0, 0.1, 0.6]])  # metres, camera frame
+>>> faces = jnp.array([[0, 2, 1]])
+>>> camera = render_jax.Pinhole(fx=80.0, fy=80.0, cx=32.0, cy=24.0)
+>>> picture = render_jax.render(vertices, faces, camera, image_size=(48, 64))
+>>> picture.image.shape, picture.mask.shape
+((48, 64, 3), (48, 64))
+>>> fragments = render_jax.rasterize(camera.to_screen(vertices), faces, (48, 64))
+>>> print(f"{float(fragments.depth[24, 32]):.2f}")
+0.55
+"""
+
+from render_jax.cameras import Pinhole, WeakPerspective
+from render_jax.crop import Crop
+from render_jax.rasterization import Fragments, front_facing, interpolate, rasterize
+from render_jax.shading import Lights, Rendering, normalize, render, shade, three_lights, vertex_normals
+from render_jax.viewpoints import look_at, turntable
+
+__all__ = [
+    "Crop",
+    "Fragments",
+    "Lights",
+    "Pinhole",
+    "Rendering",
+    "WeakPerspective",
+    "front_facing",
+    "interpolate",
+    "look_at",
+    "normalize",
+    "rasterize",
+    "render",
+    "shade",
+    "three_lights",
+    "turntable",
+    "vertex_normals",
+]
