@@ -19,8 +19,8 @@ from mano_jax.rotations import PRECISION
 ANGLE_NAMES = ("flexion", "abduction", "twist")
 
 # Roll of each finger's back about its bone, degrees, from the back of the hand towards the little finger; index,
-# middle, little, ring, thumb as in the model's joint order. The thumb's nail faces sideways. Source: dissected hands
-# (Buchholz et al. 1992 give the same signs); the sizes are estimates.
+# middle, little, ring, thumb as in the model's joint order. The thumb's nail faces sideways, 70-80 degrees from the
+# back of the hand; the fingers' rolls are estimates.
 DORSAL_ROLLS = (-6.0, 0.0, 12.0, 6.0, -72.0)
 
 # Lowest and highest (flexion, abduction, twist) in radians from the flat hand. Ranges of motion: MCP flexion to

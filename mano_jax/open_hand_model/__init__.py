@@ -1,8 +1,8 @@
 """The open hand: a hand model of MANO's form made by code from anatomy, free of MANO's licence.
 
 `open_hand()` reads the shipped file; `python -m mano_jax.open_hand_model` makes that file again. The modules are read
-best in this order: measures (bones, axes, limits), flesh on surface (the skin as an implicit surface), rings and mesh
-(778 vertices), weights, correctives, shape_components, regressor, build.
+best in this order: measures (bones, axes, limits), flesh on surface (the skin as an implicit surface), rings,
+palm_division and mesh (778 vertices), weights, correctives, shape_components, regressor, build.
 """
 
 import importlib.resources

@@ -37,11 +37,10 @@ class Measures(NamedTuple):
     fingers: dict[str, Finger] = FINGERS
     palm: tuple[float, float, float] = (1.0, 1.0, 1.0)  # length, breadth, thickness
     girth: dict[str, float] = dict.fromkeys(FINGER_NAMES, 1.0)
-    taper: float = 0.0  # part by which fingers are thinner at the tip and thicker at the base
     wrist: float = 1.0  # girth of the wrist
 
 
-def section_profile(finger: Finger, name: str, girth: float = 1.0, taper: float = 0.0):
+def section_profile(finger: Finger, name: str, girth: float = 1.0):
     """Smooth (half width, dorsal, palmar) the finger should have, as a function of the distance along its bones."""
     from scipy.interpolate import PchipInterpolator
 
@@ -54,7 +53,7 @@ def section_profile(finger: Finger, name: str, girth: float = 1.0, taper: float 
     root = table[0] * ((0.88, 0.88, 1.0) if name != "thumb" else (0.85, 0.8, 0.8))
     table = np.concatenate([[root], table, [table[-1] * 0.97]])
     places = np.concatenate([[0.0], places, [ends[-1]]])
-    return PchipInterpolator(places, table * girth * (1 + taper * (0.5 - places / ends[-1]))[:, None])
+    return PchipInterpolator(places, table * girth)
 
 
 # Where a finger's own section is compared with the profile: bone + part of it. Stations this close leave no ripples.
@@ -64,7 +63,7 @@ CALIBRATED = np.concatenate([np.arange(0.5, 1.0, 0.125), np.arange(1.0, 2.0, 0.1
 def finger_bodies(measures: Measures, name: str, correction: np.ndarray) -> list[tuple[surface.Body, float]]:
     """The finger's three bones in flesh; `correction` [len(CALIBRATED), 3] are factors on the profile."""
     finger = measures.fingers[name]
-    profile = section_profile(finger, name, measures.girth[name], measures.taper)
+    profile = section_profile(finger, name, measures.girth[name])
     ends = np.concatenate([[0.0], np.cumsum(finger.bones)])
     frames, points = anatomy.bone_frames(finger), anatomy.finger_points(finger)
     parts = []

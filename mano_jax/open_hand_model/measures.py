@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mano_jax import anatomy
+
 FINGER_NAMES = ("thumb", "index", "middle", "ring", "little")
 # The model's joint order is MANO's: wrist, index, middle, little, ring, thumb.
 PARENTS = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14)
@@ -38,6 +40,10 @@ def _base(distance: float, direction: float, height: float) -> tuple[float, floa
     return (in_plane * float(np.cos(angle)), in_plane * float(np.sin(angle)), height)
 
 
+# Rolls of the fingers' backs, in the model's order of fingers (FIRST_JOINT's).
+_ROLLS = dict(zip(FIRST_JOINT, anatomy.DORSAL_ROLLS, strict=True))
+
+
 def _straight(
     base: tuple[float, float, float], bones: tuple[float, float, float], direction: float, slope: float, roll: float
 ) -> Finger:
@@ -47,30 +53,12 @@ def _straight(
 
 FINGERS: dict[str, Finger] = {
     "thumb": Finger(
-        (26.5, 22.0, -9.0), (40.0, 32.0, 28.5), (45.0, 34.0, 30.0), (-0.28, -0.20, -0.16), (-72.0, -72.0, -72.0)
+        (26.5, 22.0, -9.0), (40.0, 32.0, 28.5), (45.0, 34.0, 30.0), (-0.28, -0.20, -0.16), (_ROLLS["thumb"],) * 3
     ),
-    "index": _straight(_base(89.5, 16.8, -1.0), (41.0, 25.5, 23.5), 7.0, -0.04, -6.0),
-    "middle": _straight(_base(86.5, 2.0, 3.5), (45.0, 29.0, 24.0), 0.0, -0.05, 0.0),
-    "ring": _straight(_base(80.8, -13.8, 2.5), (42.0, 27.5, 23.5), -7.0, -0.05, 6.0),
-    "little": _straight(_base(79.5, -28.2, -3.0), (33.0, 20.5, 20.0), -16.0, -0.04, 12.0),
-}
-
-# Limits in radians of (flexion, abduction, twist) about the axes of `joint_axes`, as (lowest, highest) from the flat
-# hand. Hinges get a little play in the other two directions, as tracked hands show. Abduction of a finger is positive
-# towards the thumb; of the thumb's CMC, positive out of the palm (palmar abduction).
-_MCP = ((-0.50, 1.60), (-0.50, 0.50), (-0.25, 0.25))
-_PIP = ((-0.15, 1.90), (-0.12, 0.12), (-0.15, 0.15))
-_DIP = ((-0.25, 1.40), (-0.12, 0.12), (-0.15, 0.15))
-LIMITS: dict[str, tuple] = {
-    "index": (_MCP, _PIP, _DIP),
-    "middle": (_MCP, _PIP, _DIP),
-    "ring": (_MCP, _PIP, _DIP),
-    "little": (((-0.50, 1.60), (-0.70, 0.50), (-0.35, 0.35)), _PIP, _DIP),
-    "thumb": (
-        ((-0.80, 1.30), (-0.70, 1.00), (-0.60, 0.60)),
-        ((-0.50, 1.10), (-0.35, 0.35), (-0.25, 0.25)),
-        ((-0.60, 1.50), (-0.12, 0.12), (-0.20, 0.20)),
-    ),
+    "index": _straight(_base(89.5, 16.8, -1.0), (41.0, 25.5, 23.5), 7.0, -0.04, _ROLLS["index"]),
+    "middle": _straight(_base(86.5, 2.0, 3.5), (45.0, 29.0, 24.0), 0.0, -0.05, _ROLLS["middle"]),
+    "ring": _straight(_base(80.8, -13.8, 2.5), (42.0, 27.5, 23.5), -7.0, -0.05, _ROLLS["ring"]),
+    "little": _straight(_base(79.5, -28.2, -3.0), (33.0, 20.5, 20.0), -16.0, -0.04, _ROLLS["little"]),
 }
 
 
@@ -138,11 +126,7 @@ def joint_axes() -> np.ndarray:
 
 def joint_limits() -> np.ndarray:
     """[16, 3, 2]: lowest and highest (flexion, abduction, twist) in radians; the wrist row is unlimited (+-pi)."""
-    limits = np.zeros((16, 3, 2))
-    limits[0] = (-np.pi, np.pi)
-    for name, first in FIRST_JOINT.items():
-        limits[first : first + 3] = LIMITS[name]
-    return limits
+    return np.concatenate([np.full((1, 3, 2), (-np.pi, np.pi)), anatomy.joint_limits()])
 
 
 def bone_directions() -> np.ndarray:

@@ -99,14 +99,12 @@ def _thumb_base(measures, part):
 
 
 COMPONENTS: tuple[Component, ...] = (
-    Component(
-        "hand length", 0.049, "9 mm of 185 mm, adults of one sex (Gordon et al. 1989, ANSUR: 9.7-9.8 mm)", _size, True
-    ),
-    Component("palm breadth", 0.040, "4.0 mm of 85 mm at equal length (Gordon et al. 1989: 3.8-4.2 mm)", _breadth),
+    Component("hand length", 0.049, "about 9 mm of 185 mm in surveys of adults of one sex", _size, True),
+    Component("palm breadth", 0.040, "guess, near the spread of hand breadth at equal hand length", _breadth),
     Component("finger length against palm", 0.040, "guess", _finger_length),
     Component("flesh", 0.060, "guess", _flesh),
     Component("thumb length", 0.050, "guess", _thumb_length),
-    Component("index against ring", 0.030, "2D:4D ratio varies by 0.03-0.035 (Manning et al. 1998)", _index_ring),
+    Component("index against ring", 0.020, "guess, near the spread of the 2D:4D ratio, 0.03-0.04", _index_ring),
     Component("little finger length", 0.050, "guess", _little_length),
     Component("proximal against other bones", 0.045, "guess", _proximal_bones),
     Component("middle against distal bones", 0.045, "guess", _middle_bones),
