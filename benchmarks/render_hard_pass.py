@@ -2,7 +2,8 @@
 
 The hand (1,538 faces) covers about a third of the picture. Times are milliseconds an image after compilation: the
 median and, in brackets, the fastest of the repetitions. "index" is the face index alone, "surface" with depth and
-barycentric coordinates, "gradient" the value and vertex gradient of the depth's sum, "picture" a lit one with vertex colours.
+barycentric coordinates, "gradient" the value and vertex gradient of the depth's sum, "picture" a lit one with vertex
+colours.
 """
 
 import argparse

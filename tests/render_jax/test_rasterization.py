@@ -196,6 +196,33 @@ def test_a_fan_around_a_pixel_centre_or_anywhere_has_no_hole(seed, size):
     assert (index[inside] >= 0).all()
 
 
+def test_edges_that_pass_centres_within_rounding_leave_no_hole():
+    # Two faces on either side of v = 3 u - 1, which passes through centres (j + 0.5, 3 j + 0.5); its ends are rounded.
+    random = np.random.default_rng(0)
+    for _ in range(150):
+        low, high = random.uniform([-3, 7], [0, 9]).astype(np.float32)
+        ends = [[low, np.float32(3) * low - 1, 1], [high, np.float32(3) * high - 1, 1]]
+        sides = [[*random.uniform([-20, 10], [-15, 30]), 1], [*random.uniform([20, -5], [40, 5]), 1]]
+        index = draw(ends + sides, [[0, 1, 2], [1, 0, 3]]).face_index
+        assert (index[[0, 3, 6, 9, 12, 15, 18], [0, 1, 2, 3, 4, 5, 6]] >= 0).all()
+
+
+def test_gradient_of_a_centre_on_the_border_is_that_of_the_inside():
+    with jax.enable_x64(True):
+        corners = np.array([[0.5, 0.5, 2], [4.5, 0.5, 2.5], [0.5, 4.5, 3]])
+        vertices, faces = padded(corners, [[0, 1, 2]], np.float64)
+
+        def border_depth(vertices):
+            return render_jax.rasterize(vertices, faces, (4, 5)).depth[0, 2]
+
+        gradient = np.asarray(jax.jit(jax.grad(border_depth))(vertices))[:3]
+        step = np.random.default_rng(0).normal(size=(3, 3))
+        step[:2, 1] = -1  # the border through the centre moves outwards
+        moved = vertices.at[:3].add(1e-7 * step)
+        slope = (jax.jit(border_depth)(moved) - jax.jit(border_depth)(vertices)) / 1e-7
+        np.testing.assert_allclose((gradient * step).sum(), slope, rtol=1e-5)
+
+
 NUMBERS = st.floats(width=32, allow_nan=True, allow_infinity=True) | st.floats(-20, 40, width=32)
 
 
