@@ -1,0 +1,15 @@
+"""Synthetic photographs of hands in pure JAX: functions of a key and frozen options, one image each."""
+
+from handpose_jax.synthesis.images import SyntheticHand, keys_of, synthetic_batch, synthetic_hand
+from handpose_jax.synthesis.options import SynthesisOptions
+from handpose_jax.synthesis.sampling import HandSample, sample_hand
+
+__all__ = [
+    "HandSample",
+    "SynthesisOptions",
+    "SyntheticHand",
+    "keys_of",
+    "sample_hand",
+    "synthetic_batch",
+    "synthetic_hand",
+]

@@ -1,0 +1,205 @@
+"""Skin as a solid texture: its colour at any point of the template, at any resolution.
+
+Tones come from a curve through CIELAB; on it lie a lighter palm, redder knuckles and fingertips, nails, creases where
+fingers bend, lines of the palm and mottling. All sizes are this project's choice, as fractions of the model's bones.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from handpose_jax.synthesis.colour import linear_from_lab
+from handpose_jax.synthesis.options import SynthesisOptions
+from mano_jax.anatomy import joint_axes
+from mano_jax.model import HandModel
+from mano_jax.rotations import PRECISION
+
+# CIELAB along the individual typology angle ITA = atan((L - 50) / b) (Chardon et al. 1991), dark to very light. L and
+# b agree with the angle; a is chosen after published measurements of forearms (Del Bino and Bernerd 2013).
+TONE_ANGLES = (-60.0, -30.0, 0.0, 20.0, 35.0, 48.0, 60.0)
+TONE_LAB = (
+    (28.5, 11.0, 12.4),
+    (40.4, 13.5, 16.6),
+    (50.0, 14.5, 18.5),
+    (56.7, 14.0, 18.3),
+    (61.9, 13.0, 17.0),
+    (66.9, 12.0, 15.2),
+    (72.5, 10.5, 13.0),
+)
+_DISTAL = np.array([14, 2, 5, 11, 8])
+"""Last joint of each finger among the 15 finger joints, thumb to little."""
+_WAVES = 14
+_CUFF = 0.04
+"""Metres from the hand's border to the cuff."""
+
+
+class SkinTone(NamedTuple):
+    """One person's skin, linear RGB, and what varies over it; and the sleeve."""
+
+    back: Float[Array, "3"]
+    palm: Float[Array, "3"]
+    redness: Float[Array, ""]
+    mottling: Float[Array, "waves 4"]
+    sleeved: Float[Array, ""]
+    cloth: Float[Array, "3"]
+
+
+class SkinMap(NamedTuple):
+    """Where on the template things are, metres. Frames have rows flexion axis, dorsal, distal."""
+
+    joints: Float[Array, "15 3"]
+    frames: Float[Array, "15 3 3"]
+    tips: Float[Array, "5 3"]
+    lengths: Float[Array, "15"]
+    palm_lines: Float[Array, "lines points 3"]
+    cuff: Float[Array, ""]
+
+
+def sample_skin(key: PRNGKeyArray, options: SynthesisOptions) -> SkinTone:
+    """A person, and whether they wear a sleeve."""
+    draw_key, wave_key = jax.random.split(key)
+    draws = jax.random.uniform(draw_key, (9,))
+    low, high = options.skin_angle
+    # Three draws each way off the curve: lightness, redness, yellowness.
+    shift = jnp.asarray([2.0, 2.0, 2.2]) * (2.0 * draws[1:4] - 1.0)
+    return skin_of_angle(low + (high - low) * draws[0], shift)._replace(
+        redness=0.5 + 0.8 * draws[4],
+        mottling=jax.random.normal(wave_key, (_WAVES, 4)),
+        sleeved=jnp.where(draws[5] < options.sleeve_share, 1.0, 0.0),
+        cloth=linear_from_lab(draws[6:] * jnp.asarray([60.0, 44.0, 50.0]) + jnp.asarray([18.0, -22.0, -28.0])),
+    )
+
+
+def skin_of_angle(angle: Float[Array, ""] | float, shift: Float[Array, "3"] | None = None) -> SkinTone:
+    """The bare skin of an individual typology angle (degrees), `shift` away from the curve in CIELAB."""
+    shift = jnp.zeros(3) if shift is None else shift
+    angles, table = jnp.asarray(TONE_ANGLES), jnp.asarray(TONE_LAB)
+    lab = jnp.stack([jnp.interp(angle, angles, table[:, column]) for column in range(3)]) + shift
+    # Palms hold little melanin: on dark hands they are much lighter than the backs, on light ones only redder.
+    lightest = jnp.asarray([66.0, 13.0, 15.0])
+    share = jnp.asarray([0.62, 0.75, 0.60])
+    palm = lab + share * jnp.maximum(lightest - lab, jnp.asarray([0.0, 0.0, -3.0]))
+    return SkinTone(
+        back=linear_from_lab(lab),
+        palm=linear_from_lab(palm),
+        redness=jnp.ones(()),
+        mottling=jnp.zeros((_WAVES, 4)),
+        sleeved=jnp.zeros(()),
+        cloth=jnp.ones(3),
+    )
+
+
+def skin_map(model: HandModel) -> SkinMap:
+    """Places on the template of a right hand."""
+    joints, tips = model.joint_template, model.template[np.asarray(model.fingertips())]
+    fingers = joints[1:]
+    ends = fingers.at[:-1].set(fingers[1:]).at[_DISTAL].set(tips)
+    bones = ends - fingers
+    wrist, index, middle, little = joints[0], joints[1], joints[4], joints[7]
+    forward, across = middle - wrist, index - little
+    across = across - jnp.sum(across * forward) / jnp.sum(forward * forward) * forward
+
+    def at(along: float, over: float) -> Float[Array, "3"]:
+        """A point of the palm: along wrist -> middle knuckle, and over from the little finger's side (0) to 1."""
+        return wrist + along * forward + (over - 0.6) * across
+
+    rows = (
+        # Head and heart line, and that round the ball of the thumb.
+        ((0.88, 1.16), (0.85, 1.00), (0.80, 0.80), (0.74, 0.58), (0.67, 0.36), (0.60, 0.16)),
+        ((1.08, 0.80), (1.00, 0.74), (0.94, 0.60), (0.90, 0.42), (0.87, 0.22), (0.86, -0.04)),
+        ((0.88, 1.16), (0.78, 0.98), (0.62, 0.82), (0.44, 0.71), (0.28, 0.66), (0.14, 0.68)),
+    )
+    lines = jnp.stack([jnp.stack([at(*point) for point in row]) for row in rows])
+    return SkinMap(
+        joints=fingers,
+        frames=joint_axes(model),
+        tips=tips,
+        lengths=jnp.sqrt(jnp.sum(bones * bones, axis=1)),
+        palm_lines=lines,
+        cuff=model.template[:, 0].max() + _CUFF,
+    )
+
+
+def skin_colour(
+    tone: SkinTone, places: SkinMap, rest: Float[Array, "points 3"], palmar: Float[Array, "points"]
+) -> Float[Array, "points 3"]:
+    """Linear RGB reflectance of points of the template's surface."""
+    dtype = rest.dtype
+    inner = _smoothstep(-0.25, 0.55, palmar)
+    outer = _smoothstep(0.1, 0.7, -palmar)
+    # [points, joints, (across, dorsal, along)], metres.
+    local = jnp.einsum("jab,pjb->pja", places.frames, rest[:, None] - places.joints[None], precision=PRECISION)
+    across, dorsal, along = local[..., 0], local[..., 1], local[..., 2]
+    near = jnp.exp(-0.5 * (jnp.sum(local * local, axis=-1) / jnp.square(0.009)))
+    pads = rest[:, None] - places.tips[None]
+    tips = jnp.exp(-0.5 * jnp.sum(pads * pads, axis=-1) / 0.009**2).sum(1)
+    red = tone.redness * (0.55 * outer * near.sum(1) + 0.50 * tips + 0.10 * inner)
+
+    # Creases: thin dark lines across the palmar side at each joint, faint folds over it on the back.
+    beside = jnp.exp(-0.5 * jnp.square(across / 0.009)) * jnp.exp(-0.5 * jnp.square(dorsal / 0.02))
+    crease = (jnp.exp(-jnp.abs(along) / 0.0007) * beside).sum(1) * inner
+    folds = (0.5 + 0.5 * jnp.cos(2 * np.pi * along / 0.0026)) * jnp.exp(-0.5 * jnp.square(along / 0.0035)) * beside
+    folds = (folds * jnp.asarray(_is_hinge(), dtype)[None]).sum(1) * outer
+    lines = _palm_lines(places, rest) * _smoothstep(0.3, 0.8, palmar)
+
+    mottle = jnp.einsum("pa,wa->pw", rest, tone.mottling[:, :3] * 110.0, precision=PRECISION)
+    mottle = jnp.cos(mottle + 3.0 * tone.mottling[None, :, 3]).mean(1)
+    skin = tone.back[None] + inner[:, None] * (tone.palm - tone.back)[None]
+    skin = skin * (1.0 + 0.16 * mottle[:, None] * jnp.asarray([0.7, 1.0, 1.0], dtype)[None])
+    skin = skin * jnp.exp(-red[:, None] * jnp.asarray([0.06, 0.34, 0.32], dtype)[None])
+    dark = jnp.clip(0.42 * crease + 0.22 * folds + 0.34 * lines, 0.0, 0.7)
+    skin = skin * (1.0 - dark[:, None] * jnp.asarray([0.75, 1.0, 1.0], dtype)[None])
+
+    nail, moon, rim = _nails(places, local)
+    nail_colour = 0.62 * skin + 0.38 * jnp.asarray([0.68, 0.40, 0.35], dtype)[None]
+    nail_colour = nail_colour + 0.5 * moon[:, None] * (jnp.asarray([0.74, 0.62, 0.55], dtype)[None] - nail_colour)
+    skin = skin * (1.0 - 0.35 * rim[:, None])
+    skin = skin + nail[:, None] * (nail_colour - skin)
+
+    sleeve = tone.sleeved * _smoothstep(-0.0006, 0.0006, rest[:, 0] - places.cuff)
+    weave = 1.0 + 0.10 * jnp.cos(rest[:, 0] * 2 * np.pi / 0.0035) - 0.25 * jnp.exp(-(rest[:, 0] - places.cuff) / 0.002)
+    weave = jnp.where(rest[:, 0] > places.cuff, weave, 1.0)
+    skin = skin + sleeve[:, None] * (tone.cloth[None] * weave[:, None] - skin)
+    return jnp.clip(skin, 0.0, 1.0)
+
+
+def _nails(places: SkinMap, local: Float[Array, "points 15 3"]) -> tuple[Array, Array, Array]:
+    """Share of nail, of its pale ends, and of the dark rim around it."""
+    across, dorsal, along = jnp.unstack(local[:, _DISTAL], axis=-1)
+    length = places.lengths[_DISTAL][None]
+    # Half sizes as shares of the distal bone; the thumb's nail is broader.
+    half_width = length * jnp.asarray(np.array([0.25, 0.225, 0.225, 0.22, 0.22], np.float32))[None]
+    u, v = across / half_width, (along - 0.70 * length) / (0.25 * length)
+    # A rounded rectangle: |u|^3 + |v|^3 = 1.
+    radius = jnp.cbrt(jnp.abs(u) ** 3 + jnp.abs(v) ** 3 + 1e-9)
+    on_back = jnp.where(dorsal > 0.05 * length, 1.0, 0.0)
+    nail = on_back * _smoothstep(1.06, 0.94, radius)
+    rim = on_back * jnp.exp(-0.5 * jnp.square((radius - 1.02) / 0.07))
+    half_moon = 0.5 * _smoothstep(0.40, 0.34, jnp.sqrt(u * u * 0.5 + jnp.square(v + 0.95)))
+    edge = 0.9 * _smoothstep(0.72, 0.80, v + 0.08 * u * u)
+    return nail.max(1), (nail * jnp.maximum(half_moon, edge)).max(1), rim.max(1)
+
+
+def _palm_lines(places: SkinMap, rest: Float[Array, "points 3"]) -> Float[Array, "points"]:
+    """Closeness to the three lines of the palm, seen from the palm (x and z only)."""
+    plane = np.array([0, 2])
+    begins, ends = places.palm_lines[:, :-1, plane].reshape(-1, 2), places.palm_lines[:, 1:, plane].reshape(-1, 2)
+    bones = ends - begins
+    offsets = rest[:, None, plane] - begins[None]
+    share = jnp.clip(jnp.sum(offsets * bones[None], -1) / jnp.sum(bones * bones, -1)[None], 0.0, 1.0)
+    apart = offsets - share[..., None] * bones[None]
+    distance = jnp.sqrt(jnp.sum(apart * apart, -1).min(1) + 1e-12)
+    return jnp.exp(-distance / 0.0009)
+
+
+def _is_hinge() -> np.ndarray:
+    """1 for the joints over which the skin of the back lies in folds: PIP, DIP, and the thumb's IP."""
+    return np.array([0.0, 1.0, 0.6] * 4 + [0.0, 0.0, 1.0], np.float32)
+
+
+def _smoothstep(low: float, high: float, value: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+    share = jnp.clip((value - low) / (high - low), 0.0, 1.0)
+    return share * share * (3.0 - 2.0 * share)
