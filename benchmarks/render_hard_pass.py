@@ -7,10 +7,7 @@ colours.
 """
 
 import argparse
-import json
-import os
 import pathlib
-import platform
 import time
 
 import jax
@@ -19,19 +16,7 @@ import numpy as np
 
 import mano_jax
 import render_jax
-
-
-def hardware() -> str:
-    model = platform.processor() or platform.machine()
-    cpuinfo = pathlib.Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [
-            line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
-        ]
-        model = names[0] if names else model
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    devices = ", ".join(sorted({device.device_kind for device in jax.devices()}))
-    return f"{model}, {available} cores, JAX {jax.__version__} on {devices}, Python {platform.python_version()}"
+from benchmarks.hardware import hardware_line, write_json
 
 
 def milliseconds(function, *arguments, repetitions: int) -> dict[str, float]:
@@ -99,7 +84,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--repetitions", type=int, default=50)
     arguments = parser.parse_args()
-    print(hardware())
+    print(hardware_line())
     results = []
     for size in map(int, arguments.sizes.split(",")):
         result = measure(size, arguments.batch, arguments.repetitions)
@@ -115,12 +100,7 @@ def main() -> None:
                     f"   batch of {arguments.batch} {many['median']:7.2f} ({many['fastest']:6.2f})"
                 )
     if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        beside = arguments.out.with_suffix(arguments.out.suffix + ".part")
-        beside.write_text(
-            json.dumps({"hardware": hardware(), "unit": "ms an image", "results": results}, indent=1) + "\n"
-        )
-        beside.replace(arguments.out)
+        write_json(arguments.out, {"unit": "ms an image", "results": results})
 
 
 if __name__ == "__main__":

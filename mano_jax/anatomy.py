@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from mano_jax.mirror import AXIAL_REFLECTION, REFLECTION
-from mano_jax.model import HandModel
+from mano_jax.model import SIDES, HandModel
 from mano_jax.rotations import PRECISION
 
 ANGLE_NAMES = ("flexion", "abduction", "twist")
@@ -45,6 +45,8 @@ def joint_axes(model: HandModel) -> Float[Array, "15 3 3"]:
     the finger's dorsal direction, flexion about the axis perpendicular to both. A left hand's are those of its mirror
     image, mirrored as rotation axes are.
     """
+    if model.side not in SIDES:
+        raise ValueError(f"anatomy is that of one hand, left or right, got a model of {model.side} hands")
     left = model.side == "left"
     reflection = np.asarray(REFLECTION if left else (1.0, 1.0, 1.0), model.dtype)
     axial = np.asarray(AXIAL_REFLECTION if left else (1.0, 1.0, 1.0), model.dtype)

@@ -25,10 +25,11 @@ MAX_BYTES = 64 * 2**20
 KNOWN_FIELDS = {
     *("v_template", "f", "J_regressor", "weights", "shapedirs", "posedirs", "kintree_table"),
     *("hands_components", "hands_mean", "hands_coeffs", "hands_stds"),
-    *("format", "dtype", "side", "left_shape_corrected", "fingertip_names", "fingertip_vertices"),
+    *("format", "dtype", "basis_dtype", "side", "left_shape_corrected", "fingertip_names", "fingertip_vertices"),
     *("joint_template", "joint_shape_basis"),
 }
 """The arrays read from an .npz file; others are left alone."""
+FLOAT_TYPES = ("float64", "float32", "float16", "bfloat16")
 OFFICIAL_LEFT_FINGERTIPS = FINGERTIP_VERTICES | {"745": (745, 317, 445, 556, 673)}
 """The official left hand is not the exact mirror of the right one: its middle fingertip has another number."""
 
@@ -101,6 +102,7 @@ def save(model: HandModel, path: str | os.PathLike) -> None:
     fields = {
         "format": np.array(OWN_FORMAT),
         "dtype": np.array(str(model.dtype)),
+        "basis_dtype": np.array(str(model.blend_basis.dtype)),
         "side": np.array(model.side),
         "fingertip_names": np.array([name for name, _ in tips], np.str_),
         "fingertip_vertices": np.array([vertices for _, vertices in tips], np.int64).reshape(-1, 5),
@@ -218,11 +220,15 @@ def _official_model(
             corrected = correct_left_shape
             if correct_left_shape:
                 basis = basis * np.array([-1.0, 1.0, 1.0])[:, None]
+    if "fingertip_vertices" in fields:  # Official files do not record them; those of `save_mano` do.
+        fingertips = _fingertips(fields)
+    else:
+        fingertips = OFFICIAL_LEFT_FINGERTIPS if side == "left" else FINGERTIP_VERTICES
     return HandModel.create(
         **_common(fields),
         shape_basis=basis,
         side=side,
-        fingertip_vertices=OFFICIAL_LEFT_FINGERTIPS if side == "left" else FINGERTIP_VERTICES,
+        fingertip_vertices=fingertips,
         left_shape_corrected=corrected,
         dtype=jnp.float32 if dtype is None else dtype,
     )
@@ -232,12 +238,17 @@ def _own_model(fields: Fields, side: str, components: int | None, dtype: DTypeLi
     held = model_fields.floats(fields, "shapedirs", (VERTICES, 3, "components")).shape[2]
     basis = model_fields.shape_basis(fields, held if components is None else components)
     recorded = _text(fields, "dtype")
-    if recorded not in ("float64", "float32", "float16", "bfloat16"):
+    if recorded not in FLOAT_TYPES:
         raise ValueError(f"dtype must be a float type, the file records {recorded!r}")
     # Without 64-bit mode a float64 file becomes a float32 model, as any array does in JAX.
+    basis_dtype = _text(fields, "basis_dtype") or recorded
+    if basis_dtype not in FLOAT_TYPES:
+        raise ValueError(f"basis_dtype must be a float type, the file records {basis_dtype!r}")
+    stored_itemsize = min(jnp.dtype(recorded).itemsize, jnp.dtype(basis_dtype).itemsize)
+    basis_dtype = jax.dtypes.canonicalize_dtype(basis_dtype) if dtype is None else dtype
     dtype = jax.dtypes.canonicalize_dtype(recorded) if dtype is None else dtype
     # Half-precision models are stored as rounded as they were.
-    tolerance, weight_tolerance = (1e-4, 1e-3) if jnp.dtype(recorded).itemsize >= 4 else (1e-2, 3e-2)
+    tolerance, weight_tolerance = (1e-4, 1e-3) if stored_itemsize >= 4 else (1e-2, 3e-2)
     model = HandModel.create(
         **_common(fields, weight_tolerance),
         shape_basis=basis,
@@ -254,11 +265,14 @@ def _own_model(fields: Fields, side: str, components: int | None, dtype: DTypeLi
     for name, array in joints.items():
         if not np.allclose(np.asarray(getattr(model, name), np.float64), array, rtol=tolerance, atol=tolerance):
             raise ValueError(f"{name} must follow from J_regressor to {tolerance}; write the file again with save")
-    return dataclasses.replace(model, **{name: jnp.asarray(array, dtype) for name, array in joints.items()})
+    model = dataclasses.replace(model, **{name: jnp.asarray(array, dtype) for name, array in joints.items()})
+    return model.with_bases(basis_dtype)
 
 
 def _fingertips(fields: Fields) -> dict[str, tuple[int, ...]]:
     names = fields.get("fingertip_names")
+    if isinstance(names, tuple) and all(isinstance(name, str) for name in names):  # As a pickle has it.
+        names = np.array(names, np.str_)
     if not isinstance(names, np.ndarray) or names.dtype.kind != "U" or names.ndim != 1:
         raise ValueError("fingertip_names must be a list of words; write the file again with save")
     vertices = model_fields.integers(fields, "fingertip_vertices", (len(names), 5))

@@ -72,9 +72,11 @@ def levenberg_marquardt(
         return (state.iterations < max_iterations) & ~state.converged
 
     def iterate(state: _State) -> _State:
+        # The first pass evaluates the start, by a step of zero: the equations are then compiled once, not twice.
+        first = state.iterations < 0
         cost, gradient, curvature = state.equations
         diagonal = jnp.diagonal(curvature)
-        factor = jnp.linalg.cholesky(curvature + jnp.diag(state.damping * diagonal))
+        factor = jnp.linalg.cholesky(curvature + jnp.diag(state.damping * diagonal), symmetrize_input=False)
         step = -jax.scipy.linalg.cho_solve((factor, True), gradient)
         candidate = state.parameters + step
         trial = normal_equations(candidate)
@@ -85,25 +87,28 @@ def levenberg_marquardt(
         gain = decrease / jnp.where(predicted > 0.0, predicted, 1.0)
         shrink = jnp.clip(1.0 - (2.0 * gain - 1.0) ** 3, 1.0 / 3.0, 1.0)
         damping = state.damping * jnp.where(accepted, shrink, state.growth)
-        keep = lambda new, old: jnp.where(accepted, new, old)  # noqa: E731
+        stop = (accepted & (decrease <= relative_tolerance * cost)) | (damping > LARGEST_DAMPING)
+        keep = lambda new, old: jnp.where(accepted | first, new, old)  # noqa: E731
         return _State(
             parameters=keep(candidate, state.parameters),
             equations=jax.tree.map(keep, trial, state.equations),
-            damping=jnp.clip(damping, SMALLEST_DAMPING, LARGEST_DAMPING),
-            growth=jnp.where(accepted, 2.0, jnp.minimum(2.0 * state.growth, 1e3)),
+            damping=jnp.where(first, state.damping, jnp.clip(damping, SMALLEST_DAMPING, LARGEST_DAMPING)),
+            growth=jnp.where(accepted | first, 2.0, jnp.minimum(2.0 * state.growth, 1e3)),
             iterations=state.iterations + 1,
-            converged=(accepted & (decrease <= relative_tolerance * cost)) | (damping > LARGEST_DAMPING),
+            converged=jnp.where(first, ~jnp.isfinite(trial.cost), stop),
         )
 
-    equations = normal_equations(start)
-    dtype = start.dtype
     state = _State(
         parameters=start,
-        equations=equations,
-        damping=jnp.asarray(initial_damping, dtype),
-        growth=jnp.asarray(2.0, dtype),
-        iterations=jnp.asarray(0, jnp.int32),
-        converged=~jnp.isfinite(equations.cost),
+        equations=NormalEquations(
+            cost=jnp.zeros((), start.dtype),
+            gradient=jnp.zeros_like(start),
+            curvature=jnp.eye(start.shape[0], dtype=start.dtype),
+        ),
+        damping=jnp.asarray(initial_damping, start.dtype),
+        growth=jnp.asarray(2.0, start.dtype),
+        iterations=jnp.asarray(-1, jnp.int32),
+        converged=jnp.asarray(False),
     )
     state = jax.lax.while_loop(proceed, iterate, state)
     return Solution(

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 from jaxtyping import Array, Float
 
-from mano_jax.model import HandModel
+from mano_jax.model import SIDES, HandModel
 
 REFLECTION = (-1.0, 1.0, 1.0)
 """Signs of a reflected point."""
@@ -30,6 +30,8 @@ def mirror_model(model: HandModel) -> HandModel:
     Shape and pose coefficients keep their meaning (a thick right hand mirrors to a thick left one), pose and rotation
     change as `mirror_rotations`. Triangles are turned round so that they still face outwards.
     """
+    if model.side not in SIDES:
+        raise ValueError(f"expected one hand, left or right, to mirror, got a model of {model.side} hands")
     signs = np.asarray(REFLECTION)
     # A pose corrective's feature (M R M - I)_ij has the sign s_i s_j; shape components have none.
     feature_signs = np.concatenate([np.tile(np.outer(signs, signs).ravel(), 15), np.ones(model.shape_size)])

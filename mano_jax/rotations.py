@@ -1,4 +1,4 @@
-"""Rotations: axis-angle vectors, matrices and unit quaternions (w, x, y, z), exact at angles 0 and pi.
+"""Rotations: axis-angle vectors, matrices, unit quaternions (w, x, y, z) and 6D, exact at angles 0 and pi.
 
 Every function takes leading batch axes. The singular points are guarded on the *input* (a "double where"): the branch
 that is not taken must not see the singular value, or its derivative, infinite or NaN, would leak through the selection.
@@ -6,6 +6,7 @@ that is not taken must not see the singular value, or its derivative, infinite o
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 PRECISION = jax.lax.Precision.HIGHEST
@@ -33,17 +34,23 @@ def axis_angle_to_matrix(axis_angle: Float[Array, "*batch 3"]) -> Float[Array, "
 
     Smooth everywhere, the zero vector included: written in t^2, so no square root of zero is differentiated.
     """
-    x, y, z = axis_angle[..., 0], axis_angle[..., 1], axis_angle[..., 2]
+    rows = rodrigues(axis_angle[..., 0], axis_angle[..., 1], axis_angle[..., 2])
+    return jnp.stack([jnp.stack(row, axis=-1) for row in rows], axis=-2)
+
+
+def rodrigues(
+    x: Float[Array, "*batch"], y: Float[Array, "*batch"], z: Float[Array, "*batch"]
+) -> tuple[tuple[Float[Array, "*batch"], ...], ...]:
+    """`axis_angle_to_matrix` element by element: three rows of three, for whatever layout the caller wants."""
     a, b = _sinc_terms(x * x + y * y + z * z)
     xy, xz, yz = b * x * y, b * x * z, b * y * z
     xx, yy, zz = b * x * x, b * y * y, b * z * z
     ax, ay, az = a * x, a * y, a * z
-    rows = (
-        jnp.stack([1.0 - (yy + zz), xy - az, xz + ay], axis=-1),
-        jnp.stack([xy + az, 1.0 - (xx + zz), yz - ax], axis=-1),
-        jnp.stack([xz - ay, yz + ax, 1.0 - (xx + yy)], axis=-1),
+    return (
+        (1.0 - (yy + zz), xy - az, xz + ay),
+        (xy + az, 1.0 - (xx + zz), yz - ax),
+        (xz - ay, yz + ax, 1.0 - (xx + yy)),
     )
-    return jnp.stack(rows, axis=-2)
 
 
 def left_jacobian(axis_angle: Float[Array, "*batch 3"]) -> Float[Array, "*batch 3 3"]:
@@ -64,6 +71,11 @@ def left_jacobian(axis_angle: Float[Array, "*batch 3"]) -> Float[Array, "*batch 
         jnp.stack([cxz - b * y, cyz + b * x, 1.0 - c * (x * x + y * y)], axis=-1),
     )
     return jnp.stack(rows, axis=-2)
+
+
+def unit_quaternion(quaternion: Float[Array, "*batch 4"]) -> Float[Array, "*batch 4"]:
+    """A quaternion over its length, whatever that is; the identity, with derivative zero, for the zero quaternion."""
+    return _direction(quaternion, np.array([1.0, 0.0, 0.0, 0.0]))
 
 
 def quaternion_to_matrix(quaternion: Float[Array, "*batch 4"]) -> Float[Array, "*batch 3 3"]:
@@ -132,3 +144,49 @@ def quaternion_to_axis_angle(quaternion: Float[Array, "*batch 4"]) -> Float[Arra
 def matrix_to_axis_angle(matrix: Float[Array, "*batch 3 3"]) -> Float[Array, "*batch 3"]:
     """Axis-angle vector (radians, angle in [0, pi]) of a rotation matrix; accurate at 0 and at pi."""
     return quaternion_to_axis_angle(matrix_to_quaternion(matrix))
+
+
+def matrix_to_6d(matrix: Float[Array, "*batch 3 3"]) -> Float[Array, "*batch 6"]:
+    """The first two columns of a rotation matrix, one after the other.
+
+    Source: Zhou et al., "On the Continuity of Rotation Representations in Neural Networks", CVPR 2019, Eq. 14. Programs
+    differ in the layout: some take rows, or the two columns interleaved.
+    """
+    return jnp.concatenate([matrix[..., :, 0], matrix[..., :, 1]], axis=-1)
+
+
+def matrix_from_6d(six: Float[Array, "*batch 6"]) -> Float[Array, "*batch 3 3"]:
+    """The rotation whose first column is along the first vector and whose second is in the plane of both.
+
+    Any two vectors that are not parallel do, at any scale: Gram-Schmidt (Zhou et al. 2019, Eq. 15). Where that fails a
+    rotation is chosen, with derivative zero by what failed: x in place of a first vector of zero, and in place of a
+    second one that is parallel to the first the coordinate axis that is least so.
+    """
+    first, second = _direction(six[..., :3], np.array([1.0, 0.0, 0.0])), _scaled(six[..., 3:])
+    across = second - jnp.sum(first * second, axis=-1, keepdims=True) * first
+    epsilon = jnp.finfo(six.dtype).eps
+    parallel = jnp.sum(across * across, axis=-1, keepdims=True) <= (8.0 * epsilon) ** 2
+    least = jax.nn.one_hot(jnp.argmin(jnp.abs(first), axis=-1), 3, dtype=six.dtype)
+    spare = least - jnp.sum(first * least, axis=-1, keepdims=True) * first
+    across = jnp.where(parallel, spare, across)
+    across = across / jnp.sqrt(jnp.sum(across * across, axis=-1, keepdims=True))
+    # Once more: the first pass leaves the rounding of `second`, which is large beside a small `across`.
+    across = across - jnp.sum(first * across, axis=-1, keepdims=True) * first
+    across = across / jnp.sqrt(jnp.sum(across * across, axis=-1, keepdims=True))
+    return jnp.stack([first, across, jnp.cross(first, across)], axis=-1)
+
+
+def _scaled(vector: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:
+    """The vector over its largest component, so that squares neither overflow nor vanish. Zero stays zero.
+
+    The scale counts as a constant: exact for whatever depends on the direction alone.
+    """
+    size = jax.lax.stop_gradient(jnp.max(jnp.abs(vector), axis=-1, keepdims=True))
+    return vector / jnp.where(size > 0.0, size, 1.0)
+
+
+def _direction(vector: Float[Array, "*batch n"], spare: Float[np.ndarray, " n"]) -> Float[Array, "*batch n"]:
+    scaled = _scaled(vector)
+    zero = jnp.all(scaled == 0.0, axis=-1, keepdims=True)
+    safe = jnp.where(zero, jnp.broadcast_to(jnp.asarray(spare, vector.dtype), vector.shape), scaled)
+    return safe / jnp.sqrt(jnp.sum(safe * safe, axis=-1, keepdims=True))

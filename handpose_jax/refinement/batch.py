@@ -20,7 +20,7 @@ AUTO = "auto"
 FEWEST_KEYPOINTS = 4
 """A hand with fewer keypoints seen is refused: the prior alone would decide what it looks like."""
 CHUNK_SIZES = (1, 32, 256)
-"""Hands fitted by one call of a compiled program; a batch is padded up to a multiple of the size that suits it."""
+"""Hands fitted by one call of a compiled program; a batch is padded up to a multiple of the size that costs least."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -241,7 +241,9 @@ def _store(result: dict[str, np.ndarray], model: HandModel, rows: np.ndarray, fi
 
 
 def _chunk_size(count: int) -> int:
-    return next((size for size in CHUNK_SIZES if size >= count), CHUNK_SIZES[-1])
+    """The size that costs least: hands fitted, padding counted in, and for each call about half a hand more."""
+    calls = {size: -(-count // size) for size in CHUNK_SIZES}
+    return min(reversed(CHUNK_SIZES), key=lambda size: calls[size] * (size + 0.5))
 
 
 def _pixel_residuals(batch: KeypointBatch, joints: Float[np.ndarray, "hands 21 3"]) -> Float[np.ndarray, "hands"]:
@@ -253,8 +255,9 @@ def _pixel_residuals(batch: KeypointBatch, joints: Float[np.ndarray, "hands 21 3
         observed = _project(observed, batch.K)
     squares = np.sum((_project(joints, batch.K) - observed) ** 2, axis=-1)
     seen = np.isfinite(observed).all(-1) & (batch.observed[..., -1] > 0)
-    count = np.maximum(seen.sum(1), 1)
-    return np.sqrt(np.where(seen, squares, 0.0).sum(1) / count).astype(np.float32)
+    count = seen.sum(1)
+    mean = np.where(seen, squares, 0.0).sum(1) / np.maximum(count, 1)
+    return np.where(count > 0, np.sqrt(mean), np.nan).astype(np.float32)
 
 
 def _project(points: Float[np.ndarray, "hands 21 3"], K: Float[np.ndarray, "hands 3 3"]) -> np.ndarray:

@@ -8,19 +8,20 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from handpose_jax.refinement import terms
-from handpose_jax.refinement.hand_points import KeypointModel
 from handpose_jax.refinement.options import FitOptions
-from handpose_jax.refinement.parameters import HandParameters
 from handpose_jax.refinement.starts import image_starts, space_starts
 from mano_jax import anatomy
+from mano_jax.keypoint_model import HandParameters, KeypointModel
 from mano_jax.least_squares import NormalEquations, levenberg_marquardt
 from mano_jax.model import HandModel
 from mano_jax.rotations import PRECISION
+from mano_jax.triangular import inverse_factor
 
 
 class FittedHand(NamedTuple):
     """One fitted hand, as `mano_jax.forward` takes it. Camera frame, metres and radians.
 
+    Joint angles and shape are within their limits; `cost` is the solver's, before it cuts off what is left beyond them.
     `keypoint_covariance` is that of the 21 keypoints in the Gauss-Newton approximation: noise and priors as stated in
     the options, propagated through the normal equations.
     """
@@ -42,8 +43,10 @@ def pose_prior(model: HandModel) -> terms.PosePrior:
     scaled = model.pose_standard_deviations[:, None] * model.pose_basis
     scaled = jnp.einsum("jab,kjb->kja", axes, scaled.reshape(-1, 15, 3), precision=PRECISION).reshape(-1, 45)
     covariance = jnp.einsum("ka,kb->ab", scaled, scaled, precision=PRECISION)
+    factor = inverse_factor(covariance)
     return terms.PosePrior(
-        mean=anatomy.joint_angles(model, model.pose_mean).reshape(45), precision=jnp.linalg.inv(covariance)
+        mean=anatomy.joint_angles(model, model.pose_mean).reshape(45),
+        precision=jnp.einsum("ka,kb->ab", factor, factor, precision=PRECISION),
     )
 
 
@@ -156,10 +159,10 @@ class _Problem(NamedTuple):
         return self._fitted(solution, jnp.sum(first.iterations))
 
     def _fitted(self, solution, earlier_iterations) -> FittedHand:
-        parameters = HandParameters.unflatten(solution.parameters)
+        parameters = self._within_limits(HandParameters.unflatten(solution.parameters))
         points, jacobian = self.hand.points_and_jacobian(parameters)
-        factor = jnp.linalg.cholesky(solution.curvature)
-        whitened = jax.scipy.linalg.solve_triangular(factor, jacobian.reshape(63, -1).T, lower=True).reshape(-1, 21, 3)
+        # Rows of W with W' W = curvature^-1, applied to the Jacobian.
+        whitened = jnp.einsum("pq,kaq->pka", inverse_factor(solution.curvature), jacobian, precision=PRECISION)
         return FittedHand(
             pose=self.hand.pose(parameters.angles),
             shape=parameters.shape,
@@ -170,6 +173,14 @@ class _Problem(NamedTuple):
             cost=solution.cost,
             iterations=solution.iterations + earlier_iterations,
             converged=solution.converged,
+        )
+
+    def _within_limits(self, parameters: HandParameters) -> HandParameters:
+        """The walls of the cost are soft: what the data pushed into them, a hundredth of a radian, is cut off."""
+        limits = anatomy.joint_limits().reshape(45, 2).astype(parameters.angles.dtype)
+        return parameters._replace(
+            shape=jnp.clip(parameters.shape, -self.options.shape_limit, self.options.shape_limit),
+            angles=jnp.clip(parameters.angles, limits[:, 0], limits[:, 1]),
         )
 
 

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from handpose_jax.refinement.parameters import ANGLES, GLOBAL, HandParameters
 from mano_jax.anatomy import joint_limits
+from mano_jax.keypoint_model import ANGLES, GLOBAL, HandParameters
 from mano_jax.least_squares import NormalEquations
 from mano_jax.rotations import PRECISION
 

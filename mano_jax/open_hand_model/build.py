@@ -1,10 +1,10 @@
-"""The whole of the open hand in order: measures -> surface -> mesh -> weights -> shapes -> regressor -> correctives."""
+"""The whole of the open hand: measures -> surface -> mesh -> weights -> shapes -> regressor -> correctives -> atlas."""
 
 import pathlib
 
 import numpy as np
 
-from mano_jax.open_hand_model import correctives, flesh, mesh, regressor, shape_components, surface
+from mano_jax.open_hand_model import correctives, flesh, mesh, regressor, shape_components, surface, uv
 from mano_jax.open_hand_model import measures as anatomy
 from mano_jax.open_hand_model.weights import skinning_weights
 
@@ -12,7 +12,7 @@ STATISTICS_PATH = pathlib.Path(__file__).parent / "pose_statistics.npz"
 
 
 def build() -> dict[str, np.ndarray]:
-    """The arrays of `HandModel.create` for the right hand, metres, the model's frame. Takes half a minute."""
+    """The arrays of `HandModel.create` for the right hand, metres, the model's frame, and the atlas. Half a minute."""
     corrections = flesh.calibrated_corrections()
     groups = flesh.hand_bodies(flesh.Measures(), corrections)
     fingers = [lambda points, group=group: surface.blend(group, points) for group in groups[1:]]
@@ -29,8 +29,9 @@ def build() -> dict[str, np.ndarray]:
     values, vectors = np.linalg.eigh(covariance)
     components = vectors.T[::-1]
     components *= np.sign(components[np.arange(45), np.argmax(np.abs(components), 1)])[:, None]
+    template = anatomy.to_model_frame(hand.vertices).astype(np.float32)
     return {
-        "template": anatomy.to_model_frame(hand.vertices).astype(np.float32),
+        "template": template,
         "faces": hand.faces.astype(np.int32),
         "shape_basis": _vectors_to_model(basis).astype(np.float32),
         "pose_correctives": _correctives_to_model(pose_basis).astype(np.float16),
@@ -39,6 +40,7 @@ def build() -> dict[str, np.ndarray]:
         "pose_mean": mean.astype(np.float32),
         "pose_basis": components.astype(np.float32),
         "pose_standard_deviations": np.sqrt(values[::-1]).astype(np.float32),
+        **uv.atlas(template.astype(np.float64), hand.faces),
     }
 
 

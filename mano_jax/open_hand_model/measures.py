@@ -44,16 +44,19 @@ def _base(distance: float, direction: float, height: float) -> tuple[float, floa
 _ROLLS = dict(zip(FIRST_JOINT, anatomy.DORSAL_ROLLS, strict=True))
 
 
+def _same(value: float) -> tuple[float, float, float]:
+    return value, value, value
+
+
 def _straight(
     base: tuple[float, float, float], bones: tuple[float, float, float], direction: float, slope: float, roll: float
 ) -> Finger:
-    same = (direction, direction, direction), (slope, slope, slope), (roll, roll, roll)
-    return Finger(base, bones, *same)
+    return Finger(base, bones, _same(direction), _same(slope), _same(roll))
 
 
 FINGERS: dict[str, Finger] = {
     "thumb": Finger(
-        (26.5, 22.0, -9.0), (40.0, 32.0, 28.5), (45.0, 34.0, 30.0), (-0.28, -0.20, -0.16), (_ROLLS["thumb"],) * 3
+        (26.5, 22.0, -9.0), (40.0, 32.0, 28.5), (45.0, 34.0, 30.0), (-0.28, -0.20, -0.16), _same(_ROLLS["thumb"])
     ),
     "index": _straight(_base(89.5, 16.8, -1.0), (41.0, 25.5, 23.5), 7.0, -0.04, _ROLLS["index"]),
     "middle": _straight(_base(86.5, 2.0, 3.5), (45.0, 29.0, 24.0), 0.0, -0.05, _ROLLS["middle"]),

@@ -98,13 +98,20 @@ def _thumb_base(measures, part):
     return measures._replace(fingers=fingers)
 
 
+# Sources: Gordon et al., "1988 Anthropometric Survey of U.S. Army Personnel", 1989; Manning et al., "The ratio of 2nd
+# to 4th digit length", Human Reproduction 1998. Both give spreads of single measures; how these divide among
+# components that are taken as independent is a guess everywhere.
+_LENGTH_SOURCE = "hand length of adults of one sex spreads by about 5 %, Gordon et al. 1989"
+_BREADTH_SOURCE = "hand breadth by about 4 mm of 80-90, Gordon et al. 1989; at equal length, guess"
+_RATIO_SOURCE = "the ratio of index to ring by about 0.03-0.04, Manning et al. 1998"
+
 COMPONENTS: tuple[Component, ...] = (
-    Component("hand length", 0.049, "about 9 mm of 185 mm in surveys of adults of one sex", _size, True),
-    Component("palm breadth", 0.040, "guess, near the spread of hand breadth at equal hand length", _breadth),
+    Component("hand length", 0.049, _LENGTH_SOURCE, _size, True),
+    Component("palm breadth", 0.040, _BREADTH_SOURCE, _breadth),
     Component("finger length against palm", 0.040, "guess", _finger_length),
     Component("flesh", 0.060, "guess", _flesh),
     Component("thumb length", 0.050, "guess", _thumb_length),
-    Component("index against ring", 0.020, "guess, near the spread of the 2D:4D ratio, 0.03-0.04", _index_ring),
+    Component("index against ring", 0.020, _RATIO_SOURCE, _index_ring),
     Component("little finger length", 0.050, "guess", _little_length),
     Component("proximal against other bones", 0.045, "guess", _proximal_bones),
     Component("middle against distal bones", 0.045, "guess", _middle_bones),

@@ -239,7 +239,7 @@ def test_shaped_hands_stay_whole(hand):
     assert mesh_measures.penetration(vertices_of(hand, None, shapes[0]), hand.faces, weights, parents) < 0.002
 
 
-@pytest.mark.parametrize("name", ["open", "fist", "pinch", "point"])
+@pytest.mark.parametrize("name", list(poses.ANGLES))
 def test_posed_hands_keep_their_volume_and_do_not_enter_themselves(hand, name):
     vertices = vertices_of(hand, poses.named_pose(name))
     rest = mesh_measures.volume(hand.template, hand.faces)

@@ -1,19 +1,22 @@
-"""The 21 keypoints as functions of a fit's unknowns, with their Jacobian."""
+"""The 21 keypoints as a function of a hand's parameters, with their Jacobian in closed form: what fits are made of."""
 
 import dataclasses
 import functools
+from typing import NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from handpose_jax.refinement.parameters import HandParameters
 from mano_jax import anatomy
 from mano_jax.forward import forward, keypoints_from_mesh
 from mano_jax.keypoints import CANONICAL_FROM_MODEL_AND_TIPS, KEYPOINT_PARENTS
 from mano_jax.model import HandModel
 from mano_jax.rotations import PRECISION, left_jacobian
+
+ANGLES = 45
+GLOBAL = 6
 
 # Joints of each finger, thumb first, as rows of the 15 finger joints (the model's order without the wrist).
 _FINGER_JOINTS = np.array([12, 0, 3, 9, 6])[:, None] + np.arange(3)[None]
@@ -23,10 +26,35 @@ _CANONICAL_ANGLES = (np.array([1, 2, 4, 3, 0])[:, None] * 9 + np.arange(9)[None]
 _BONE_JOINTS = np.array(CANONICAL_FROM_MODEL_AND_TIPS)[list(KEYPOINT_PARENTS[1:])]
 
 
+class HandParameters(NamedTuple):
+    """One hand: what `forward` takes, the pose as anatomical angles.
+
+    In angles (flexion, abduction, twist of 15 joints, radians) joint limits are bounds on single numbers and the pose
+    prior is one constant matrix.
+    """
+
+    rotation: Float[Array, "*batch 3"]
+    translation: Float[Array, "*batch 3"]
+    shape: Float[Array, "*batch shapes"]
+    angles: Float[Array, "*batch 45"]
+
+    def flatten(self) -> Float[Array, "*batch parameters"]:
+        return jnp.concatenate(self, axis=-1)
+
+    @classmethod
+    def unflatten(cls, flat: Float[Array, "*batch parameters"]) -> Self:
+        return cls(
+            rotation=flat[..., :3],
+            translation=flat[..., 3:GLOBAL],
+            shape=flat[..., GLOBAL:-ANGLES],
+            angles=flat[..., -ANGLES:],
+        )
+
+
 @functools.partial(jax.tree_util.register_dataclass, data_fields=("tips_model", "axes"), meta_fields=("tips",))
 @dataclasses.dataclass(frozen=True)
 class KeypointModel:
-    """What a keypoint fit needs of a hand model: five vertices, 16 joints, the anatomical axes."""
+    """What a fit to keypoints needs of a hand model: five vertices, 16 joints, the anatomical axes."""
 
     tips_model: HandModel
     axes: Float[Array, "15 3 3"]
