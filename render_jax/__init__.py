@@ -17,8 +17,11 @@ A lit triangle, its mask and its depth:
 
 from render_jax.cameras import Pinhole, WeakPerspective
 from render_jax.crop import Crop
+from render_jax.mask_softening import soften_mask
 from render_jax.rasterization import Fragments, front_facing, interpolate, rasterize
 from render_jax.shading import Lights, Rendering, normalize, render, shade, three_lights, vertex_normals
+from render_jax.silhouette import soft_silhouette, soft_silhouette_in_square, soft_silhouette_jvp, square_sigma
+from render_jax.silhouette_sharding import sharded_soft_silhouettes
 from render_jax.viewpoints import look_at, turntable
 
 __all__ = [
@@ -35,6 +38,12 @@ __all__ = [
     "rasterize",
     "render",
     "shade",
+    "sharded_soft_silhouettes",
+    "soft_silhouette",
+    "soft_silhouette_in_square",
+    "soft_silhouette_jvp",
+    "soften_mask",
+    "square_sigma",
     "three_lights",
     "turntable",
     "vertex_normals",
