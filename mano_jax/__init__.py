@@ -8,7 +8,7 @@
 ((8, 778, 3), (8, 16, 3))
 """
 
-from mano_jax.anatomy import joint_angles, joint_axes, joint_limits, pose_from_angles
+from mano_jax.anatomy import clip_to_limits, joint_angles, joint_axes, joint_limits, pose_from_angles
 from mano_jax.contact import ContactSpheres, contact_depths, contact_energy, contact_spheres, separate
 from mano_jax.files import load, save
 from mano_jax.forward import HandMesh, forward, forward_from_matrices, keypoints, keypoints_from_mesh
@@ -27,6 +27,7 @@ from mano_jax.mirror import mirror_model, mirror_points, mirror_rotations
 from mano_jax.model import HandModel, Topology
 from mano_jax.official_files import save_mano, with_left_shape
 from mano_jax.open_hand_model import OpenHandUV, open_hand, open_hand_uv
+from mano_jax.pose_prior import PosePrior, squared_mahalanobis
 from mano_jax.pose_representations import pose_as, pose_from
 from mano_jax.pose_sampling import sample_poses
 from mano_jax.pose_space import coefficients_from_pose, pose_from_coefficients
@@ -51,8 +52,10 @@ __all__ = [
     "HandModel",
     "HandSolution",
     "OpenHandUV",
+    "PosePrior",
     "Topology",
     "centre_on",
+    "clip_to_limits",
     "closed_faces",
     "coefficients_from_pose",
     "contact_depths",
@@ -90,6 +93,7 @@ __all__ = [
     "solve_keypoint_sequence",
     "solve_keypoints",
     "solve_vertices",
+    "squared_mahalanobis",
     "two_hands",
     "vertex_normals",
     "vertex_parts",

@@ -13,14 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
-from mano_jax import anatomy
 from mano_jax.keypoint_model import GLOBAL, HandParameters, KeypointModel
 from mano_jax.keypoints import reorder_keypoints
 from mano_jax.kinematic_start import keypoint_start
 from mano_jax.least_squares import NormalEquations, levenberg_marquardt
 from mano_jax.model import HandModel
+from mano_jax.pose_prior import PosePrior
 from mano_jax.rotations import PRECISION
-from mano_jax.triangular import inverse_factor
 
 CHUNK_SIZE = 32
 """Hands solved at once; larger batches are cut into chunks, each of which stops when its last hand has."""
@@ -134,22 +133,6 @@ def _observed(
         given = reorder_keypoints(jnp.asarray(confidence, model.dtype)[..., None], order)[..., 0]
         weights = weights * jnp.where(jnp.isfinite(given), jnp.clip(given, 0.0, 1.0), 0.0) ** 2
     return jnp.where((weights > 0.0)[..., None], points, 0.0), weights
-
-
-class PosePrior(NamedTuple):
-    """The model's own pose statistics as a Gaussian over the 45 anatomical angles."""
-
-    mean: Float[Array, "45"]
-    precision: Float[Array, "45 45"]
-
-    @classmethod
-    def of(cls, model: HandModel) -> "PosePrior":
-        axes = anatomy.joint_axes(model)
-        scaled = model.pose_standard_deviations[:, None] * model.pose_basis
-        scaled = jnp.einsum("jab,kjb->kja", axes, scaled.reshape(-1, 15, 3), precision=PRECISION).reshape(-1, 45)
-        factor = inverse_factor(jnp.einsum("ka,kb->ab", scaled, scaled, precision=PRECISION))
-        mean = anatomy.joint_angles(model, model.pose_mean).reshape(45)
-        return cls(mean=mean, precision=jnp.einsum("ka,kb->ab", factor, factor, precision=PRECISION))
 
 
 class _Problem(NamedTuple):

@@ -14,6 +14,7 @@ from mano_jax import anatomy
 from mano_jax.keypoint_model import HandParameters, KeypointModel
 from mano_jax.least_squares import NormalEquations, levenberg_marquardt
 from mano_jax.model import HandModel
+from mano_jax.pose_prior import PosePrior
 from mano_jax.rotations import PRECISION
 from mano_jax.triangular import inverse_factor
 
@@ -35,19 +36,6 @@ class FittedHand(NamedTuple):
     cost: Float[Array, ""]
     iterations: Int[Array, ""]
     converged: Bool[Array, ""]
-
-
-def pose_prior(model: HandModel) -> terms.PosePrior:
-    """The model's own pose statistics as a Gaussian over anatomical angles."""
-    axes = anatomy.joint_axes(model)
-    scaled = model.pose_standard_deviations[:, None] * model.pose_basis
-    scaled = jnp.einsum("jab,kjb->kja", axes, scaled.reshape(-1, 15, 3), precision=PRECISION).reshape(-1, 45)
-    covariance = jnp.einsum("ka,kb->ab", scaled, scaled, precision=PRECISION)
-    factor = inverse_factor(covariance)
-    return terms.PosePrior(
-        mean=anatomy.joint_angles(model, model.pose_mean).reshape(45),
-        precision=jnp.einsum("ka,kb->ab", factor, factor, precision=PRECISION),
-    )
 
 
 def fit_image_keypoints(
@@ -107,7 +95,7 @@ class _Problem(NamedTuple):
     """What all fits of one model and one set of options share."""
 
     hand: KeypointModel
-    prior: terms.PosePrior
+    prior: PosePrior
     flat_length: Float[Array, ""]
     length_by_shape: Float[Array, "shapes"]
     start_shape: Float[Array, "shapes"]
@@ -122,7 +110,7 @@ class _Problem(NamedTuple):
             # The smallest shape that has the known length.
             missing = options.hand_length_mm * 1e-3 - length
             start_shape = jnp.clip(missing * by_shape / jnp.sum(by_shape * by_shape), -2.0, 2.0)
-        return cls(hand, pose_prior(model), length, by_shape, start_shape, options)
+        return cls(hand, PosePrior.of(model), length, by_shape, start_shape, options)
 
     def solve(self, starts: HandParameters, data_term) -> FittedHand:
         options = self.options

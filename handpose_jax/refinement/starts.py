@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from handpose_jax.refinement.terms import ImagePoints, PosePrior, SpacePoints
+from handpose_jax.refinement.terms import ImagePoints, SpacePoints
 from mano_jax.keypoint_model import ANGLES, HandParameters, KeypointModel
+from mano_jax.pose_prior import PosePrior
 from mano_jax.rotations import PRECISION, matrix_to_axis_angle
 
 # Right hand, fingers up in the image: columns say where the model's x, y, z axes go in the camera frame.

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from mano_jax.anatomy import joint_limits
 from mano_jax.keypoint_model import ANGLES, GLOBAL, HandParameters
 from mano_jax.least_squares import NormalEquations
+from mano_jax.pose_prior import PosePrior
 from mano_jax.rotations import PRECISION
 
 NEAREST_DEPTH = 0.02
@@ -32,13 +33,6 @@ class SpacePoints(NamedTuple):
     points: Float[Array, "21 3"]
     weights: Float[Array, "21"]
     sigma: Float[Array, ""]
-
-
-class PosePrior(NamedTuple):
-    """A Gaussian over the 45 anatomical angles."""
-
-    mean: Float[Array, "45"]
-    precision: Float[Array, "45 45"]
 
 
 def project(

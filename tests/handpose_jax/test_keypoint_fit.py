@@ -7,11 +7,11 @@ import pytest
 
 from handpose_jax.evaluation.metrics import mean_joint_errors_mm
 from handpose_jax.refinement import FitOptions, KeypointBatch, batch, fit_hands, terms
-from handpose_jax.refinement.keypoint_fit import pose_prior
 from handpose_jax.refinement.sides import choose_sides
 from mano_jax import anatomy, forward, mirror_points, mirror_rotations
 from mano_jax.keypoint_model import HandParameters, KeypointModel
 from mano_jax.least_squares import NormalEquations
+from mano_jax.pose_prior import PosePrior
 from tests.handpose_jax.random_hands import (
     CAMERA,
     hard_problems,
@@ -92,7 +92,7 @@ def test_jacobian_in_closed_form(hand, flat):
 
 
 TERMS = {
-    "pose prior": lambda hand: lambda p: terms.pose_prior(p, pose_prior(models()["right"].astype(jnp.float64)), 0.7),
+    "pose prior": lambda hand: lambda p: terms.pose_prior(p, PosePrior.of(models()["right"].astype(jnp.float64)), 0.7),
     "angle limits": lambda hand: lambda p: terms.angle_limits(p, 0.02),
     "shape prior": lambda hand: lambda p: terms.shape_prior(p, 1.3, 0.5, 0.02),
     "hand length": lambda hand: lambda p: terms.hand_length(p, jnp.asarray(0.18), jnp.arange(10.0) * 1e-3, 0.19, 1e-3),
@@ -163,7 +163,7 @@ def test_points_behind_the_camera_have_a_finite_cost_and_no_depth_slope(hand):
 def test_pose_prior_is_the_models_own_distribution():
     """Its precision inverts the covariance of the model's pose samples, as angles."""
     model = models()["right"]
-    prior = pose_prior(model)
+    prior = PosePrior.of(model)
     axes = np.asarray(anatomy.joint_axes(model), np.float64)
     scaled = np.asarray(model.pose_standard_deviations, np.float64)[:, None] * np.asarray(model.pose_basis, np.float64)
     scaled = np.einsum("jab,kjb->kja", axes, scaled.reshape(45, 15, 3)).reshape(45, 45)

@@ -169,7 +169,9 @@ def test_sequence_starts_from_the_frame_before():
     np.testing.assert_array_equal(np.isfinite(solution.residual), np.arange(32) != 20)
     # The same hands as one by one, however they were started.
     cold = jitted_solve(hand(), points)
-    np.testing.assert_allclose(solution.shape[~np.isnan(solution.residual)], cold.shape[seen.any(axis=1)], atol=2e-2)
+    np.testing.assert_allclose(
+        solution.shape[~np.isnan(solution.residual)], cold.shape[np.any(seen, axis=1)], atol=2e-2
+    )
     # A hand that stays where it was is found where it was.
     still = jitted_sequence(hand(), np.broadcast_to(points[:1], points.shape))
     assert np.asarray(still.iterations)[1:].max() <= np.asarray(still.iterations)[0]
