@@ -100,6 +100,7 @@ def run(values: flags.FlagValues) -> None:
         truth = read_true_joints(values, hands)
         models = load_models(values.model)
         arrays, problems = fit(values, hands, models)
+        print_notes(values, keypoints, images, hands)
         metrics = None if truth is None else measured(arrays, truth)
         write_results(out, values, keypoints, hands, models, arrays, problems, metrics)
         print_summary(values, keypoints, hands, arrays, metrics)
@@ -131,9 +132,6 @@ def read_input(values: flags.FlagValues) -> tuple[KeypointSet, ImageSource]:
         raise ValueError(
             f"{path}: --project needs 3D keypoints (--field=joints_camera_m, or keypoints_3d); these are 2D"
         )
-    if keypoints.files_without_hand:
-        names = keypoints.files_without_hand
-        warn(f"note: {len(names)} files hold no hand: {', '.join(names[:5])}{' ...' if len(names) > 5 else ''}")
     return keypoints, images
 
 
@@ -145,15 +143,23 @@ def located(values: flags.FlagValues, keypoints: KeypointSet, images: ImageSourc
     if values.fov is not None:
         camera_from_field_of_view((1, 1), values.fov)  # checks the angle, used or not
     flag_camera = camera_from_text(values.K) if values.K else None
-    hands = locate_hands(
+    return locate_hands(
         keypoints, images, values.keypoints, flag_camera, values.fov, values.side, project=values.project
     )
+
+
+def print_notes(
+    values: flags.FlagValues, keypoints: KeypointSet, images: ImageSource, hands: Sequence[LocatedHand]
+) -> None:
+    """What a user may not expect, on standard error; said once the fit has succeeded, so that an error stands alone."""
+    names = keypoints.files_without_hand
+    if names:
+        warn(f"note: {len(names)} files hold no hand: {', '.join(names[:5])}{' ...' if len(names) > 5 else ''}")
     missing = sorted({str(hand.hand.image) for hand in hands if hand.hand.image and hand.image is None})
     if missing and values.overlays:
         warn(f"note: {len(missing)} images not found in {images.folder}, no overlay for them: {', '.join(missing[:5])}")
     if values.fov is not None and not any(hand.camera is not None and hand.camera.source == "fov" for hand in hands):
         warn("note: --fov was not used: every hand has a camera from --K, its file or EXIF data")
-    return hands
 
 
 def read_true_joints(values: flags.FlagValues, hands: Sequence[LocatedHand]) -> np.ndarray | None:

@@ -34,8 +34,7 @@ from render_jax.silhouette_faces import (
 )
 
 # Windows evaluated together; bounds the temporaries, not the mesh.
-SEQUENTIAL_BLOCK = 256
-SEQUENTIAL_GRADIENT_BLOCK = 2048
+SEQUENTIAL_BLOCK = 512
 SCATTER_BLOCK = 8192
 
 # Integers of the deterministic sums: a coarse one in units of 2^-10 and a fine one in units of 2^-24.
@@ -233,7 +232,7 @@ def _transparency_scatter(triangles, valid, sigma, *, image_size, deterministic)
 def _gradient(triangles, valid, sigma, weight, *, image_size, sequential, deterministic):
     setup = _set_up(triangles, valid, sigma, image_size)
     weight, window = _pad(weight, setup), setup.window
-    block = SEQUENTIAL_GRADIENT_BLOCK if sequential else SCATTER_BLOCK
+    block = SEQUENTIAL_BLOCK if sequential else SCATTER_BLOCK
 
     def body(items, count, total):
         if sequential:
