@@ -12,7 +12,14 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+# Pages whose programs take longest to compile.
+SLOW_PAGES = {"fitting.md", "inverse_kinematics.md", "open_hand.md", "hand_meshes.md"}
+MARKED_PAGES = [
+    pytest.param(page, marks=pytest.mark.slow if page.name in SLOW_PAGES else (), id=page.name) for page in PAGES
+]
+
+
+@pytest.mark.parametrize("page", MARKED_PAGES)
 def test_python_examples_run(page: pathlib.Path, tmp_path: pathlib.Path):
     blocks = PYTHON_BLOCK.findall(page.read_text())
     if not blocks:

@@ -106,6 +106,7 @@ def test_any_order_of_keypoints_one_hand_and_any_batch():
     assert millimetres(jitted_keypoints(hand(), *single[:4]), points[3]).max() < 0.1
 
 
+@pytest.mark.slow
 def test_a_known_shape_is_kept():
     pose, shape, rotation, translation = plausible(3, 32)
     points = jitted_keypoints(hand(), pose, shape[0], rotation, translation)
@@ -155,6 +156,7 @@ def test_far_from_the_origin_no_digits_are_lost():
     assert millimetres(near + offset, points).max() < 0.15
 
 
+@pytest.mark.slow
 def test_sequence_starts_from_the_frame_before():
     pose, shape, rotation, translation = (np.asarray(array) for array in plausible(7, 2))
     time = np.linspace(0.0, 3.0, 32)[:, None]
