@@ -27,7 +27,7 @@ from render_jax.silhouette_faces import (
     tangent_of_exponent,
     tangents_in_edge_frames,
 )
-from render_jax.silhouette_windows import pixels_between
+from render_jax.window_pass import pixels_between
 
 # A TPU's vector registers hold 8 x 128 numbers.
 TILE_ROWS, TILE_COLUMNS = 8, 128

@@ -32,6 +32,7 @@ from render_jax.silhouette_faces import (
     tangent_of_exponent,
     tangents_in_edge_frames,
 )
+from render_jax.window_pass import pixels_between
 
 # Windows evaluated together; bounds the temporaries, not the mesh.
 SEQUENTIAL_BLOCK = 512
@@ -68,13 +69,6 @@ def window_size(image_size: tuple[int, int], face_count: int) -> int:
     while face_count * math.ceil(height / size) * math.ceil(width / size) > 2**31 - 2**16 and size < max(height, width):
         size *= 2
     return size
-
-
-def pixels_between(low: Array, high: Array, pixels: int) -> tuple[Array, Array]:
-    """First and last of the pixels whose centre lies in [low, high]; first > last where there is none."""
-    first = jnp.clip(jnp.ceil(low - 0.5), 0, pixels).astype(jnp.int32)
-    last = jnp.clip(jnp.floor(high - 0.5), -1, pixels - 1).astype(jnp.int32)
-    return first, last
 
 
 def count_windows(

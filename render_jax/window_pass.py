@@ -63,7 +63,7 @@ def window_size(image_size: tuple[int, int], face_count: int) -> int:
     return size
 
 
-def _first_and_last(low: Array, high: Array, pixels: int) -> tuple[Array, Array]:
+def pixels_between(low: Array, high: Array, pixels: int) -> tuple[Array, Array]:
     """First and last of the pixels whose centre lies in [low, high]; first > last where there is none."""
     first = jnp.clip(jnp.ceil(low - 0.5), 0, pixels).astype(jnp.int32)
     last = jnp.clip(jnp.floor(high - 0.5), -1, pixels - 1).astype(jnp.int32)
@@ -79,8 +79,8 @@ def _table(triangles: Array, drawn: Array, image_size: tuple[int, int], window: 
     height, width = image_size
     corners, closeness = triangles[:, :, :2], triangles[:, :, 2]
     low, high = corners.min(axis=1), corners.max(axis=1)
-    first_column, last_column = _first_and_last(low[:, 0], high[:, 0], width)
-    first_row, last_row = _first_and_last(low[:, 1], high[:, 1], height)
+    first_column, last_column = pixels_between(low[:, 0], high[:, 0], width)
+    first_row, last_row = pixels_between(low[:, 1], high[:, 1], height)
     across = jnp.maximum((last_column - first_column + window) // window, 0)
     down = jnp.maximum((last_row - first_row + window) // window, 0)
 

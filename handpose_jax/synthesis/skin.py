@@ -15,20 +15,9 @@ from handpose_jax.synthesis.colour import linear_from_lab
 from handpose_jax.synthesis.options import SynthesisOptions
 from mano_jax.anatomy import joint_axes
 from mano_jax.model import HandModel
+from mano_jax.open_hand_model.skin import TONE_ANGLES, TONE_LAB
 from mano_jax.rotations import PRECISION
 
-# CIELAB along the individual typology angle ITA = atan((L - 50) / b) (Chardon et al. 1991), dark to very light. L and
-# b agree with the angle; a is chosen after published measurements of forearms (Del Bino and Bernerd 2013).
-TONE_ANGLES = (-60.0, -30.0, 0.0, 20.0, 35.0, 48.0, 60.0)
-TONE_LAB = (
-    (28.5, 11.0, 12.4),
-    (40.4, 13.5, 16.6),
-    (50.0, 14.5, 18.5),
-    (56.7, 14.0, 18.3),
-    (61.9, 13.0, 17.0),
-    (66.9, 12.0, 15.2),
-    (72.5, 10.5, 13.0),
-)
 _DISTAL = np.array([14, 2, 5, 11, 8])
 """Last joint of each finger among the 15 finger joints, thumb to little."""
 _WAVES = 14

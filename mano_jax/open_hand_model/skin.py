@@ -15,17 +15,15 @@ TONES = {"very_light": 55.0, "light": 42.0, "medium": 28.0, "tan": 12.0, "brown"
 """Individual typology angle, degrees: atan((L* - 50) / b*), Chardon et al. 1991."""
 
 # CIELAB along that angle. L and b agree with it; a lies near published measurements of forearms [guess].
-_ANGLES = (-60.0, -30.0, 0.0, 20.0, 35.0, 48.0, 60.0)
-_LAB = np.array(
-    [
-        (28.5, 11.0, 12.4),
-        (40.4, 13.5, 16.6),
-        (50.0, 14.5, 18.5),
-        (56.7, 14.0, 18.3),
-        (61.9, 13.0, 17.0),
-        (66.9, 12.0, 15.2),
-        (72.5, 10.5, 13.0),
-    ]
+TONE_ANGLES = (-60.0, -30.0, 0.0, 20.0, 35.0, 48.0, 60.0)
+TONE_LAB = (
+    (28.5, 11.0, 12.4),
+    (40.4, 13.5, 16.6),
+    (50.0, 14.5, 18.5),
+    (56.7, 14.0, 18.3),
+    (61.9, 13.0, 17.0),
+    (66.9, 12.0, 15.2),
+    (72.5, 10.5, 13.0),
 )
 _PALEST_PALM = np.array([66.0, 14.0, 15.0])  # palms hold little melanin, whatever the tone
 _RGB_FROM_XYZ = np.array([[3.2406, -1.5372, -0.4986], [-0.9689, 1.8758, 0.0415], [0.0557, -0.2040, 1.0570]])
@@ -77,7 +75,7 @@ def skin_colour(model: HandModel, rest: np.ndarray, palmar: np.ndarray, angle: f
     local = np.einsum("jab,pjb->pja", frames, rest[:, None] - joints[None, 1:])
     across, dorsal, along = np.moveaxis(local, -1, 0)
 
-    back = np.array([np.interp(angle, _ANGLES, column) for column in _LAB.T])
+    back = np.array([np.interp(angle, TONE_ANGLES, column) for column in zip(*TONE_LAB, strict=True)])
     palm = back + np.array([0.62, 0.75, 0.60]) * np.maximum(_PALEST_PALM - back, (0.0, 0.0, -3.0))
     skin = _linear(back) + inner[:, None] * (_linear(palm) - _linear(back))
     skin = skin * (1.0 + _mottling(rest, seed)[:, None] * (0.7, 1.0, 1.0))
