@@ -8,7 +8,14 @@
 ((8, 778, 3), (8, 16, 3))
 """
 
-from mano_jax.anatomy import clip_to_limits, joint_angles, joint_axes, joint_limits, pose_from_angles
+from mano_jax.anatomy import (
+    clip_to_limits,
+    joint_angles,
+    joint_axes,
+    joint_limits,
+    limit_penalty,
+    pose_from_angles,
+)
 from mano_jax.contact import ContactSpheres, contact_depths, contact_energy, contact_spheres, separate
 from mano_jax.files import load, save
 from mano_jax.forward import HandMesh, forward, forward_from_matrices, keypoints, keypoints_from_mesh
@@ -71,6 +78,7 @@ __all__ = [
     "keypoint_regressor",
     "keypoints",
     "keypoints_from_mesh",
+    "limit_penalty",
     "load",
     "mirror_model",
     "mirror_points",

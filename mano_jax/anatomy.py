@@ -90,3 +90,14 @@ def clip_to_limits(model: HandModel, pose: Float[ArrayLike, "*batch 45"]) -> Flo
     angles = joint_angles(model, pose)
     limits = joint_limits().astype(model.dtype).reshape((1,) * (angles.ndim - 2) + (15, 3, 2))
     return pose_from_angles(model, jax.lax.clamp(*jnp.broadcast_arrays(limits[..., 0], angles, limits[..., 1])))
+
+
+def limit_penalty(model: HandModel, pose: Float[ArrayLike, "*batch 45"]) -> Float[Array, "*batch"]:
+    """Sum of squares (radians²) of what the joint angles of a pose exceed their limits by; 0 within them.
+
+    Continuously differentiable; a term for losses. `clip_to_limits` is the projection onto the same set.
+    """
+    angles = joint_angles(model, pose)
+    limits = joint_limits().astype(model.dtype).reshape((1,) * (angles.ndim - 2) + (15, 3, 2))
+    excess = jax.nn.relu(angles - limits[..., 1]) + jax.nn.relu(limits[..., 0] - angles)
+    return jnp.sum(excess * excess, axis=(-2, -1))

@@ -4,12 +4,29 @@ Every function takes leading batch axes. The singular points are guarded on the 
 that is not taken must not see the singular value, or its derivative, infinite or NaN, would leak through the selection.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 PRECISION = jax.lax.Precision.HIGHEST
+
+# R - I, row by row, of the terms a x, a y, a z, b xx, b yy, b zz, b xy, b xz, b yz.
+_RODRIGUES_SIGNS = np.array(
+    [
+        [0, 0, 0, 0, -1, -1, 0, 0, 0],
+        [0, 0, -1, 0, 0, 0, 1, 0, 0],
+        [0, 1, 0, 0, 0, 0, 0, 1, 0],
+        [0, 0, 1, 0, 0, 0, 1, 0, 0],
+        [0, 0, 0, -1, 0, -1, 0, 0, 0],
+        [-1, 0, 0, 0, 0, 0, 0, 0, 1],
+        [0, -1, 0, 0, 0, 0, 0, 1, 0],
+        [1, 0, 0, 0, 0, 0, 0, 0, 1],
+        [0, 0, 0, -1, -1, 0, 0, 0, 0],
+    ]
+)
 
 
 def _sinc_terms(squared_angle: Float[Array, "*batch"]) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
@@ -19,9 +36,8 @@ def _sinc_terms(squared_angle: Float[Array, "*batch"]) -> tuple[Float[Array, "*b
     safe = jnp.where(small, 1.0, squared_angle)
     angle = jnp.sqrt(safe)
     half_sine = jnp.sin(0.5 * angle)
-    t = squared_angle
-    sine_series = 1.0 - t / 6.0 * (1.0 - t / 20.0 * (1.0 - t / 42.0 * (1.0 - t / 72.0 * (1.0 - t / 110.0))))
-    cosine_series = 0.5 - t / 24.0 * (1.0 - t / 30.0 * (1.0 - t / 56.0 * (1.0 - t / 90.0 * (1.0 - t / 132.0))))
+    sine_series = _alternating_series(squared_angle, 1)
+    cosine_series = _alternating_series(squared_angle, 2)
     # 2 sin^2(t / 2) instead of 1 - cos(t), which cancels for small angles.
     return (
         jnp.where(small, sine_series, jnp.sin(angle) / angle),
@@ -29,28 +45,37 @@ def _sinc_terms(squared_angle: Float[Array, "*batch"]) -> tuple[Float[Array, "*b
     )
 
 
+def _alternating_series(squared_angle: Float[Array, "*batch"], first: int) -> Float[Array, "*batch"]:
+    """Sum over k < 6 of (-t^2)^k / (2 k + first)!, by Horner's rule."""
+    total = jnp.full_like(squared_angle, -1.0 / math.factorial(10 + first))
+    for k in range(4, -1, -1):
+        total = (-1) ** k / math.factorial(2 * k + first) + squared_angle * total
+    return total
+
+
 def axis_angle_to_matrix(axis_angle: Float[Array, "*batch 3"]) -> Float[Array, "*batch 3 3"]:
     """Rodrigues' formula R = I + a [v]x + b [v]x^2, a = sin(t)/t, b = (1 - cos t)/t^2, t = |v| (radians).
 
     Smooth everywhere, the zero vector included: written in t^2, so no square root of zero is differentiated.
     """
-    rows = rodrigues(axis_angle[..., 0], axis_angle[..., 1], axis_angle[..., 2])
-    return jnp.stack([jnp.stack(row, axis=-1) for row in rows], axis=-2)
+    turn = rotation_minus_identity(jnp.moveaxis(axis_angle, -1, 0)[None])[0]
+    identity = jnp.eye(3, dtype=axis_angle.dtype).reshape((1,) * (axis_angle.ndim - 1) + (3, 3))
+    return identity + jnp.moveaxis(turn, (0, 1), (-2, -1))
 
 
-def rodrigues(
-    x: Float[Array, "*batch"], y: Float[Array, "*batch"], z: Float[Array, "*batch"]
-) -> tuple[tuple[Float[Array, "*batch"], ...], ...]:
-    """`axis_angle_to_matrix` element by element: three rows of three, for whatever layout the caller wants."""
+def rotation_minus_identity(axis_angle: Float[Array, "joints 3 *hands"]) -> Float[Array, "joints 3 3 *hands"]:
+    """`axis_angle_to_matrix` less the identity, a [v]x + b (v v' - t^2 I), without cancellation for small angles.
+
+    Vectors along axis 1: on a CPU, long last axes are what is fast.
+    """
+    x, y, z = axis_angle[:, 0], axis_angle[:, 1], axis_angle[:, 2]
     a, b = _sinc_terms(x * x + y * y + z * z)
-    xy, xz, yz = b * x * y, b * x * z, b * y * z
-    xx, yy, zz = b * x * x, b * y * y, b * z * z
-    ax, ay, az = a * x, a * y, a * z
-    return (
-        (1.0 - (yy + zz), xy - az, xz + ay),
-        (xy + az, 1.0 - (xx + zz), yz - ax),
-        (xz - ay, yz + ax, 1.0 - (xx + yy)),
-    )
+    once, twice = a[:, None] * axis_angle, b[:, None] * axis_angle
+    squares, mixed = twice * axis_angle, (twice[:, :1] * axis_angle[:, 1:], twice[:, 1:2] * axis_angle[:, 2:])
+    terms = jnp.concatenate([once, squares, *mixed], axis=1)
+    # A product with constants, not a stack of nine sums: what is fused into a concatenation is slow on a CPU.
+    signs = jnp.broadcast_to(_RODRIGUES_SIGNS.astype(terms.dtype), (x.shape[0], 9, 9))
+    return jnp.einsum("jrk,jk...->jr...", signs, terms, precision=PRECISION).reshape(x.shape[0], 3, 3, *x.shape[1:])
 
 
 def left_jacobian(axis_angle: Float[Array, "*batch 3"]) -> Float[Array, "*batch 3 3"]:

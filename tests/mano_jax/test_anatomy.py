@@ -126,3 +126,18 @@ def test_clipping_to_limits(model):
     np.testing.assert_allclose(anatomy.clip_to_limits(model, clipped), clipped, rtol=0.0, atol=1e-6)
     inside = anatomy.pose_from_angles(model, random.uniform(limits[..., 0], limits[..., 1]).astype(np.float32))
     np.testing.assert_allclose(anatomy.clip_to_limits(model, inside), inside, rtol=0.0, atol=1e-6)
+
+
+@pytest.mark.parametrize("model", [RIGHT, LEFT], ids=["right", "left"])
+def test_limit_penalty_is_the_squared_excess_and_differentiable(model):
+    random = np.random.default_rng(3)
+    limits = anatomy.joint_limits()
+    angles = random.uniform(-2.5, 2.5, (20, 15, 3)).astype(np.float32)
+    pose = anatomy.pose_from_angles(model, angles)
+    excess = np.maximum(angles - limits[..., 1], 0) + np.maximum(limits[..., 0] - angles, 0)
+    np.testing.assert_allclose(anatomy.limit_penalty(model, pose), (excess**2).sum((1, 2)), rtol=1e-4)
+    # Half its gradient leads to the projection.
+    step = 0.5 * jax.grad(lambda pose: anatomy.limit_penalty(model, pose).sum())(pose)
+    np.testing.assert_allclose(pose - step, anatomy.clip_to_limits(model, pose), rtol=0.0, atol=5e-6)
+    inside = anatomy.pose_from_angles(model, random.uniform(limits[..., 0], limits[..., 1]).astype(np.float32))
+    assert float(anatomy.limit_penalty(model, inside)) < 1e-10

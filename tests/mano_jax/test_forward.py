@@ -132,6 +132,12 @@ def test_fewer_shape_components_leave_the_rest_at_zero():
         np.testing.assert_allclose(mesh.joints, expected[1], rtol=0.0, atol=1e-6)
 
 
+@pytest.mark.parametrize("vertices", [(-1, 0), (0, 778)])
+def test_vertices_that_a_model_does_not_have_are_refused(vertices):
+    with pytest.raises(ValueError, match=r"indices in 0 \.\.\. 777"):
+        hand().at_vertices(vertices)
+
+
 def test_model_of_some_vertices_gives_those_rows_in_that_order():
     parameters = random_parameters(19, (2,))
     subset = (777, 0, 31, 31)
