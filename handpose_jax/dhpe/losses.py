@@ -1,0 +1,202 @@
+"""DHPE's losses, one function an equation. Each is of one training instance; `vmap` them over a batch.
+
+The text that survives has the words and sizes of the equations, not their typeset form: every norm, square and sum is
+[derived] unless its line says otherwise. Eqs. 10 and 11 are unknown.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from handpose_jax.dhpe.configuration import LossOptions
+from handpose_jax.dhpe.parameters import HandVector
+from mano_jax import HandModel
+from mano_jax.rotations import PRECISION
+
+CROP_SIZE = 224
+"""Pixels of the crop in which Eq. 12's threshold is given, whatever size the network sees."""
+
+
+class LossTerms(NamedTuple):
+    """The terms of Eq. 7, unweighted, and the squares that this project adds."""
+
+    articulation: Float[Array, "*batch"]
+    shape: Float[Array, "*batch"]
+    laplacian: Float[Array, "*batch"]
+    features: Float[Array, "*batch"]
+    refiner: Float[Array, "*batch"]
+    joints_2d: Float[Array, "*batch"]
+    projected_2d: Float[Array, "*batch"]
+    unused_depth: Float[Array, "*batch"]
+    shape_prior: Float[Array, "*batch"]
+    pose_prior: Float[Array, "*batch"]
+
+
+def feature_loss(whole: Float[Array, "features"], foreground: Float[Array, "features"]) -> Float[Array, ""]:
+    """Eq. 2 [derived]: L_Feat = ||F(x) - F(x ⊙ m)||².
+
+    A mask of ones makes it exactly 0: it punishes only what a mask cuts away that F looks at.
+
+    Args:
+      whole: F(x), of the image.
+      foreground: F(x ⊙ m), of the image with the background black.
+    """
+    return jnp.sum((whole - foreground) ** 2)
+
+
+def heat_map_loss(
+    scores: Float[Array, "stages rows columns 21"],
+    target: Float[Array, "rows columns 21"],
+    weights: Float[Array, "21"] | None = None,
+) -> Float[Array, ""]:
+    """Eq. 3 [derived]: L_J2D = ||f_J2D(x) - heat(j2D*)||² over 21 maps, summed over the network's stages.
+
+    The only loss that trains f_J2D: no gradient passes the arg max through which the others see it.
+
+    Args:
+      scores: of the pose machine, every stage.
+      target: `render_heat_maps` of the true keypoints.
+      weights: of the keypoints, 0 where there is no truth; ones if None.
+    """
+    squares = (scores - target[None]) ** 2
+    return jnp.sum(squares if weights is None else squares * weights[None, None, None])
+
+
+def refiner_loss(
+    joints: Float[Array, "21 2"], truth: Float[Array, "21 2"], weights: Float[Array, "21"] | None = None
+) -> Float[Array, ""]:
+    """Eq. 6's training loss [derived]: ||j2D(t+1) - j2D*||², NDC."""
+    return _squared_distance(joints, truth, weights)
+
+
+def articulation_loss(
+    joints: Float[Array, "21 3"], truth: Float[Array, "21 3"], weights: Float[Array, "21"] | None = None
+) -> Float[Array, ""]:
+    """Eq. 8 [derived]: L_Art = ||[f_DHPE(x)]_J3D - norm(j3D*)||².
+
+    Args:
+      joints: of the projected hand, `NdcMesh.joints_3d`: crop edges from the middle MCP.
+      truth: `normalisation.normalise` of the true joints.
+      weights: of the keypoints, 0 where there is no truth; ones if None.
+    """
+    return _squared_distance(joints, truth, weights)
+
+
+def projection_loss(
+    joints: Float[Array, "21 2"], target: Float[Array, "21 2"], weights: Float[Array, "21"] | None = None
+) -> Float[Array, ""]:
+    """||[f_Proj(h)]_XY - j2D||², NDC: the first term of Eq. 13 [paper in words], where j2D is the refiner's.
+
+    [ours] In training too, with the true j2D*. Eq. 8 is blind to where the hand is, and Eq. 9, which is not, waits for
+    projected joints near the truth (Eq. 12): without this term nothing trains the translation, and λ stays 0.
+
+    Args:
+      joints: of the projected hand, `NdcMesh.joints_2d`.
+      target: NDC.
+      weights: of the keypoints, 0 where there is no target; ones if None.
+    """
+    return _squared_distance(joints, target, weights)
+
+
+def shape_loss(mask: Float[Array, "height width"], truth: Float[Array, "height width"]) -> Float[Array, ""]:
+    """Eq. 9: L_Sh = ||M - m||² [derived], as a mean over pixels [ours], so that no weight hangs on the resolution."""
+    return jnp.mean((mask - truth) ** 2)
+
+
+def laplacian_matrix(faces: Int[np.ndarray, "faces 3"], vertices: int) -> Float[np.ndarray, "vertices vertices"]:
+    """The graph Laplacian: row i gives the mean of vertex i's neighbours less vertex i; zero for a lone vertex. Static.
+
+    Uniform weights [ours].
+    """
+    faces = np.asarray(faces)
+    adjacent = np.zeros((vertices, vertices), np.float32)
+    for first, second in ((0, 1), (1, 2), (2, 0)):
+        adjacent[faces[:, first], faces[:, second]] = 1.0
+        adjacent[faces[:, second], faces[:, first]] = 1.0
+    degree = adjacent.sum(axis=1, keepdims=True)
+    return adjacent / np.maximum(degree, 1.0) - np.diag((degree[:, 0] > 0.0).astype(np.float32))
+
+
+def laplacian_loss(
+    vertices: Float[Array, "vertices 3"], laplacian: Float[Array | np.ndarray, "vertices vertices"]
+) -> Float[Array, ""]:
+    """L_Lap (no equation number known) [derived]: mean over the vertices of the norm of the Laplacian.
+
+    After Kanazawa et al. (CMR, ECCV 2018). In the vertices' unit. It shrinks what it is given: of NDC vertices the
+    scale, of the model's own (`NdcMesh.model_vertices` times a constant) the hand's shape. Gradient zero at a vertex
+    that lies in the mean of its neighbours.
+
+    Args:
+      vertices: a mesh.
+      laplacian: `laplacian_matrix` of its triangles.
+    """
+    differences = jnp.einsum("ij,jc->ic", jnp.asarray(laplacian, vertices.dtype), vertices, precision=PRECISION)
+    squared = jnp.sum(differences * differences, axis=-1)
+    flat = squared == 0.0
+    return jnp.mean(jnp.where(flat, 0.0, jnp.sqrt(jnp.where(flat, 1.0, squared))))
+
+
+def shape_schedule(
+    joints: Float[Array, "21 2"],
+    truth: Float[Array, "21 2"],
+    options: LossOptions,
+    weights: Float[Array, "21"] | None = None,
+) -> Float[Array, ""]:
+    """Eq. 12: λ = 1 for an instance whose projected joints are within τ pixels of the truth, else 0 [paper].
+
+    [ours] Within: the mean distance over the joints that have a truth, in pixels of a crop of 224. An instance without
+    any joint of known position gets 0. No gradient. `options.schedule` "constant" and "none" give 1 and 0 for all.
+
+    Args:
+      joints: of the projected hand, NDC.
+      truth: NDC.
+    """
+    if options.schedule != "scheduled":
+        return jnp.asarray(1.0 if options.schedule == "constant" else 0.0, joints.dtype)
+    distances = jnp.linalg.norm(jax.lax.stop_gradient(joints - truth), axis=-1) * (0.5 * CROP_SIZE)
+    weights = jnp.ones_like(distances) if weights is None else weights
+    total = jnp.sum(weights)
+    near = jnp.sum(weights * distances) <= options.tau * total
+    return jnp.where(near & (total > 0.0), 1.0, 0.0).astype(joints.dtype)
+
+
+def unused_depth_loss(h: HandVector) -> Float[Array, ""]:
+    """[ours] t_z²: the third number of the translation has no effect and is kept from drifting."""
+    return h.translation[2] ** 2
+
+
+def shape_prior(h: HandVector) -> Float[Array, ""]:
+    """[ours] Squared norm of the shape coefficients, which are in standard deviations."""
+    return jnp.sum(h.shape**2)
+
+
+def pose_prior(h: HandVector, deviations: Float[Array, "45"]) -> Float[Array, ""]:
+    """[ours] Squared norm of the pose numbers over their standard deviations (`pose_deviations`)."""
+    return jnp.sum((h.pose_coefficients / deviations) ** 2)
+
+
+def pose_deviations(model: HandModel, pose: str) -> Float[Array, "45"]:
+    """Standard deviation of each of the 45 pose numbers over plausible poses, by `Parametrisation.pose`."""
+    if pose == "coefficients":
+        return model.pose_standard_deviations
+    spread = model.pose_standard_deviations[:, None] * model.pose_basis
+    return jnp.sqrt(jnp.sum(spread * spread, axis=0))
+
+
+def total_loss(terms: LossTerms, shape_weight: Float[Array, "*batch"], options: LossOptions) -> Float[Array, "*batch"]:
+    """Eq. 7: L = L_Art + λ L_Sh + L_Lap + L_Feat + L_Ref + L_J2D [paper], weights but λ [ours], and the squares [ours].
+
+    Args:
+      terms: of an instance, or of a batch.
+      shape_weight: λ of Eq. 12, of each instance.
+    """
+    terms = terms._replace(shape=shape_weight * terms.shape)
+    return sum((getattr(options, name) * value for name, value in terms._asdict().items()), jnp.zeros(()))
+
+
+def _squared_distance(joints: Array, truth: Array, weights: Array | None) -> Array:
+    squares = (joints - truth) ** 2
+    return jnp.sum(squares if weights is None else squares * weights[:, None])
