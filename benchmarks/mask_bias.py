@@ -2,7 +2,8 @@
 
 The open hand is drawn as a binary mask (pixel centres covered). Then one number, its scale about its middle, is fitted
 to that mask by the sum of squared differences, with the soft silhouette of each mode: "softras" and "outline" against
-the binary mask itself, "outline, softened" against `render_jax.soften_mask` of it. 1.000 is right. Printed beside it:
+the binary mask itself, "outline, softened" against `render_jax.soften_mask` of it (the way to fit masks that the
+documentation gives). 1.000 is right. Sigma in px², "square" for 1e-4 of the [-1, 1] square. Printed beside the scale:
 the area of the soft mask over the area of the true one, and how far its 0.5 level lies outside the true outline (area
 between the two over the length of the outline), in pixels. Repeated over shifts of a fraction of a pixel.
 """
@@ -75,17 +76,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=pathlib.Path, help="also write the numbers as JSON")
     parser.add_argument("--sizes", default="64,224")
-    parser.add_argument("--sigmas", default="1.25", help="pixels squared")
+    parser.add_argument(
+        "--sigmas", default="square,1.25", help='pixels squared; "square" is 1e-4 of the [-1, 1] square'
+    )
     arguments = parser.parse_args()
     print(f"{'size':>5} {'sigma':>6} {'mode':17} {'scale':>7} {'(spread)':>9} {'area':>7} {'0.5 level':>10}")
     results = []
     for size in map(int, arguments.sizes.split(",")):
-        for sigma in map(float, arguments.sigmas.split(",")):
+        in_square = float(render_jax.square_sigma((size, size), 1e-4))
+        named = [in_square if name == "square" else float(name) for name in arguments.sigmas.split(",")]
+        for sigma in sorted({round(sigma, 2) for sigma in named}):  # at 224 px the two defaults are one
             for mode in ("softras", "outline", "outline, softened"):
                 row = measure(size, sigma, mode)
                 results.append(row)
                 print(
-                    f"{size:5} {sigma:6} {mode:17} {row['scale']:7.4f} ({row['scale spread']:.4f}) "
+                    f"{size:5} {sigma:6.4g} {mode:17} {row['scale']:7.4f} ({row['scale spread']:.4f}) "
                     f"{row['area ratio'] - 1:+7.1%} {row['growth of the 0.5 level, px']:+7.2f} px"
                 )
     if arguments.out:

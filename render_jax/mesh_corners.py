@@ -68,6 +68,19 @@ def add_runs(
     return total.at[jnp.where(is_last, entry, total.shape[0])].add(sums, mode="drop")
 
 
+def add_rows(
+    total: Float[Array, "entries width"],
+    entry: Int[Array, "items"],
+    values: Float[Array, "items width"],
+    in_order: bool,
+) -> Float[Array, "entries width"]:
+    """total[entry] += values; `in_order`: in the same order in every run, on a GPU too, by sorting."""
+    if not in_order:
+        return total.at[entry].add(values)
+    order = jnp.argsort(entry, stable=True)
+    return add_runs(total, entry[order], values[order])
+
+
 def corners_of(
     vertices: Float[Array, "vertices width"],
     faces: Int[Array | np.ndarray, "faces corners"],
@@ -96,12 +109,9 @@ def corners_of(
         flat = gradient.reshape(-1, gradient.shape[-1])
         if tables is not None:
             flat = sum_by_tables(flat, tables)
-        elif deterministic:
-            owner = faces.reshape(-1)
-            order = jnp.argsort(owner, stable=True)
-            flat = add_runs(jnp.zeros((count, flat.shape[1]), flat.dtype), owner[order], flat[order])
         else:
-            flat = jnp.zeros((count, flat.shape[1]), flat.dtype).at[faces.reshape(-1)].add(flat)
+            zero = jnp.zeros((count, flat.shape[1]), flat.dtype)
+            flat = add_rows(zero, faces.reshape(-1), flat, in_order=deterministic)
         return flat, np.zeros(faces.shape, jax.dtypes.float0)
 
     gather.defvjp(forward, backward)

@@ -1,11 +1,15 @@
-"""`vmap` of a function that already takes a batch: one call on a longer batch, not a loop in lockstep."""
+"""What keeps loops fast under `vmap`, `shard_map` and XLA's fusion.
+
+`vmap` of a function that already takes a batch is one call on a longer batch, not a loop in lockstep.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jax import lax
+from jaxtyping import Array, Bool
 
 
 def natively_batched(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -41,3 +45,23 @@ def varying_like(reference: Array, tree: Any) -> Any:
     """
     zero = 0 * reference.reshape(-1)[0]
     return jax.tree.map(lambda array: array + zero.astype(array.dtype), tree)
+
+
+def computed_apart(always: Bool[Array, ""], function: Callable[..., Any], arrays: Any) -> Any:
+    """function(arrays), stored before anything uses it.
+
+    XLA's CPU compiler computes a value that several loops use in each of them anew, however much it costs, and its
+    `optimization_barrier` is gone by then. Nothing is moved over the border of a conditional, though.
+
+    Args:
+      always: true, but not known to be when compiled.
+      function: of `arrays`, a pytree of one or more arrays.
+    """
+    kinds = jax.eval_shape(function, arrays)
+    reference = jax.tree.leaves(arrays)[0]
+
+    def never(arrays):
+        del arrays
+        return varying_like(reference, jax.tree.map(lambda kind: jnp.zeros(kind.shape, kind.dtype), kinds))
+
+    return lax.cond(always, function, never, arrays)

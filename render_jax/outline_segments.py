@@ -22,7 +22,7 @@ _START, _DIRECTION, _LENGTH, _SIDE = slice(0, 2), slice(2, 4), 4, 5
 def pack_segments(segments: Float[Array, "edges 2 2"], weight: Int[Array, "edges"]) -> Float[Array, "entries 6"]:
     """Table of the edges, then one entry that no pixel sees; so are edges of weight 0."""
     step = segments[:, 1] - segments[:, 0]
-    squared = (step * step).sum(axis=1)
+    squared = step[:, 0] * step[:, 0] + step[:, 1] * step[:, 1]
     length = jnp.sqrt(jnp.where(squared > 0, squared, 1))[:, None]
     contour = (weight != 0)[:, None]
     direction = jnp.where(contour, step / length, 0)

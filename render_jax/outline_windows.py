@@ -1,21 +1,31 @@
-"""Distance of each pixel to the outline, in windows around the contour edges; see `silhouette_windows` for the loop."""
+"""Distance of each pixel to the outline, in windows around the contour edges; see `window_loop`."""
 
 import functools
-from collections.abc import Callable
-from typing import Any
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from render_jax.mesh_corners import add_runs
-from render_jax.native_batching import varying_like
+from render_jax.mesh_corners import add_rows
 from render_jax.outline_segments import end_gradient, is_outline, pack_segments, segment_sums, segment_terms
 from render_jax.silhouette_faces import CUTOFF, distance
-from render_jax.silhouette_windows import Items, Windows, count_windows, list_items, window_indices
+from render_jax.window_loop import (
+    Items,
+    Layout,
+    Windows,
+    bounds,
+    by_platform,
+    count_windows,
+    cut_windows,
+    for_all_windows,
+    update_windows,
+    window_indices,
+)
 
-SEQUENTIAL_BLOCK = 128
-SCATTER_BLOCK = 2048
+# Pixels of windows evaluated together.
+SEQUENTIAL_PIXELS = 512 * 8**2
+SCATTER_PIXELS = 2048 * 8**2
 
 
 def _window(image_size: tuple[int, int]) -> tuple[int, int]:
@@ -23,17 +33,27 @@ def _window(image_size: tuple[int, int]) -> tuple[int, int]:
     return (8, 16) if max(image_size) <= 320 else (16, 32)
 
 
-def _set_up(segments: Array, weight: Array, sigma: Array, image_size: tuple[int, int]) -> tuple[Array, Windows]:
+def least_margin(image_size: tuple[int, int]) -> int:
+    """Pixels around the image that windows at its border reach into."""
+    return _window(image_size)[0] - 1
+
+
+class _Setup(NamedTuple):
+    table: Array
+    windows: Windows
+    layout: Layout
+
+
+def _set_up(segments: Array, weight: Array, sigma: Array, image_size: tuple[int, int]) -> _Setup:
     batch, edges = weight.shape
     flat = segments.reshape(-1, 2, 2)
     radius = jnp.sqrt(CUTOFF * jnp.broadcast_to(sigma[:, None], (batch, edges)).reshape(-1, 1))
-    window, _ = _window(image_size)
-    low, high = flat.min(axis=1) - radius, flat.max(axis=1) + radius
-    windows = count_windows(low, high, weight.reshape(-1) != 0, image_size, window)
-    return pack_segments(flat, weight.reshape(-1)), windows
+    layout = Layout(_window(image_size)[0], edges, batch, image_size)
+    windows = count_windows(*bounds(flat, radius), weight.reshape(-1) != 0, image_size, layout.window)
+    return _Setup(pack_segments(flat, weight.reshape(-1)), windows, layout)
 
 
-def _squared_distance(table: Array, items: Items, covered: Array, edges: int, margin: int, window: int, pieces: int):
+def _squared_distance(table: Array, items: Items, covered: Array, margin: int, window: int, pieces: int):
     """d² of each pixel of the windows to their edge, and whether the nearest piece of it is on the outline."""
     rows_of_table = lax.optimization_barrier(table[items.entry])
     terms = segment_terms(rows_of_table, items.row, items.column, (window, window))
@@ -44,9 +64,8 @@ def _squared_distance(table: Array, items: Items, covered: Array, edges: int, ma
     )
     length = jnp.maximum(terms.length[:, :, 0], 0)
     first = lax.optimization_barrier(jnp.floor(jnp.clip(least, 0, length)).astype(jnp.int32))
-    image = jnp.minimum(items.entry // edges, covered.shape[0] - 1)
     piece = first + lax.iota(jnp.int32, pieces)[None]
-    outline = is_outline(rows_of_table, piece, image, covered, margin)
+    outline = is_outline(rows_of_table, piece, items.image, covered, margin)
     outline = lax.optimization_barrier(outline)
     bits = (outline.astype(jnp.int32) << lax.iota(jnp.int32, pieces)[None]).sum(axis=1, dtype=jnp.int32)
     nearest_piece = jnp.floor(jnp.maximum(edge.clipped, 0)).astype(jnp.int32) - first[:, :, None]
@@ -54,25 +73,18 @@ def _squared_distance(table: Array, items: Items, covered: Array, edges: int, ma
     return edge.squared, visible == 1
 
 
-def _merge_sequential(items: Items, count: Array, squared, visible, covered, nearest, index):
+def _merge_sequential(items: Items, count: Array, squared: Array, nearest: Array, index: Array):
     shape = squared.shape[1:]
 
-    def seen(item, at):
-        return jnp.where(visible[item] | ~lax.dynamic_slice(covered, at, shape), squared[item], jnp.inf)
-
     # Two loops, since a loop that updates two buffers, one by the other, copies them whole at each step.
-    def minimum(item, nearest):
-        at = (items.buffer_row[item], items.column[item])
-        return lax.dynamic_update_slice(nearest, jnp.minimum(lax.dynamic_slice(nearest, at, shape), seen(item, at)), at)
-
     before = nearest
-    nearest = lax.fori_loop(jnp.int32(0), count, minimum, nearest)
+    nearest = update_windows(nearest, items, squared, count, jnp.minimum)
 
     def owner(item, index):
         at = (items.buffer_row[item], items.column[item])
         now = lax.dynamic_slice(nearest, at, shape)
         # Of equally near edges the first keeps the pixel; one of an earlier block cannot be equalled by `<`.
-        free = (lax.dynamic_slice(before, at, shape) > now) & (seen(item, at) == now)
+        free = (lax.dynamic_slice(before, at, shape) > now) & (squared[item] == now)
         mine = lax.dynamic_slice(index, at, shape)
         return lax.dynamic_update_slice(index, jnp.where(free, items.entry[item], mine), at)
 
@@ -80,92 +92,60 @@ def _merge_sequential(items: Items, count: Array, squared, visible, covered, nea
     return nearest, lax.fori_loop(jnp.int32(0), count, lambda k, index: owner(count - 1 - k, index), index)
 
 
-def _merge_scatter(items: Items, count: Array, squared, visible, covered, nearest, index):
+def _merge_scatter(items: Items, count: Array, squared: Array, nearest: Array, index: Array):
     del count  # what is past the last window is infinitely far
     rows, columns = (jnp.broadcast_to(i, squared.shape) for i in window_indices(items, squared.shape[1]))
-    value = lax.optimization_barrier(jnp.where(visible | ~covered[rows, columns], squared, jnp.inf))
-    now = nearest.at[rows, columns].min(value)
+    squared = lax.optimization_barrier(squared)
+    now = nearest.at[rows, columns].min(squared)
     none = jnp.iinfo(jnp.int32).max
     index = jnp.where((now < nearest) | (index < 0), none, index)
-    wins = (value == now[rows, columns]) & (value < jnp.inf)
+    wins = (squared == now[rows, columns]) & (squared < jnp.inf)
     index = index.at[rows, columns].min(jnp.where(wins, items.entry[:, None, None], none))
     return now, jnp.where(index == none, -1, index)
 
 
 def _nearest(segments, weight, sigma, covered, *, image_size, margin, sequential):
+    if margin < least_margin(image_size):
+        raise ValueError(f"expected a margin of {least_margin(image_size)} pixels or more, not {margin}")
     batch, edges = weight.shape
-    table, windows = _set_up(segments, weight, sigma, image_size)
+    table, windows, layout = _set_up(segments, weight, sigma, image_size)
     window, pieces = _window(image_size)
-    stride = image_size[0] + window
-    shape = (batch * stride, image_size[1] + window)
-    inner = covered[:, margin : margin + image_size[0], margin : margin + image_size[1]]
-    inner = jnp.pad(inner, ((0, 0), (0, window), (0, window))).reshape(shape)
+    _, rows, columns = covered.shape
     limit = jnp.pad(jnp.broadcast_to(CUTOFF * sigma[:, None], (batch, edges)).reshape(-1), ((0, 1),))
-    block = SEQUENTIAL_BLOCK if sequential else SCATTER_BLOCK
+    block = layout.block(SEQUENTIAL_PIXELS if sequential else SCATTER_PIXELS)
     merge = _merge_sequential if sequential else _merge_scatter
-    total = windows.ends[-1]
 
-    def step(carry):
-        start, nearest, index = carry
-        items = list_items(windows, start, block, window, edges, stride)
-        squared, visible = _squared_distance(table, items, covered, edges, margin, window, pieces)
-        squared = jnp.where(squared <= limit[items.entry][:, None, None], squared, jnp.inf)
-        count = jnp.minimum(block, total - start)
-        return start + block, *merge(items, count, squared, visible, inner, nearest, index)
+    def body(items, count, state):
+        squared, visible = _squared_distance(table, items, covered, margin, window, pieces)
+        in_covered = items._replace(buffer_row=items.image * rows + items.row + margin, column=items.column + margin)
+        seen = visible | ~cut_windows(covered.reshape(-1, columns), in_covered, window)
+        seen &= squared <= limit[items.entry][:, None, None]
+        return merge(items, count, jnp.where(seen, squared, jnp.inf), *state)
 
-    start = (jnp.int32(0), jnp.full(shape, jnp.inf, segments.dtype), jnp.full(shape, -1, jnp.int32))
-    _, nearest, index = lax.while_loop(lambda carry: carry[0] < total, step, varying_like(segments, start))
-    nearest, index = (
-        buffer.reshape(batch, stride, -1)[:, : image_size[0], : image_size[1]] for buffer in (nearest, index)
-    )
+    nothing = jnp.full(layout.shape, jnp.inf, segments.dtype), jnp.full(layout.shape, -1, jnp.int32)
+    nearest, index = map(layout.unstack, for_all_windows(windows, layout, block, body, nothing, segments))
     own = index - (lax.iota(jnp.int32, batch) * edges)[:, None, None]
     return nearest, jnp.where(index < 0, -1, own)
 
 
 def _gradient(segments, weight, sigma, index, cotangent, *, image_size, sequential, deterministic):
     batch, edges = weight.shape
-    table, windows = _set_up(segments, weight, sigma, image_size)
-    window, _ = _window(image_size)
-    stride = image_size[0] + window
-    shape = (batch * stride, image_size[1] + window)
-    entry = jnp.where(index < 0, -1, index + (lax.iota(jnp.int32, batch) * edges)[:, None, None])
-    padding = ((0, 0), (0, window), (0, window))
-    entry = jnp.pad(entry, padding, constant_values=-1).reshape(shape)
-    cotangent = jnp.pad(cotangent, padding).reshape(shape)
-    block = SEQUENTIAL_BLOCK if sequential else SCATTER_BLOCK
-    total = windows.ends[-1]
+    table, windows, layout = _set_up(segments, weight, sigma, image_size)
+    window = layout.window
+    entry = layout.stack(jnp.where(index < 0, -1, index + (lax.iota(jnp.int32, batch) * edges)[:, None, None]), -1)
+    cotangent = layout.stack(cotangent)
+    block = layout.block(SEQUENTIAL_PIXELS if sequential else SCATTER_PIXELS)
 
-    def step(carry):
-        start, sums = carry
-        items = list_items(windows, start, block, window, edges, stride)
-        if sequential:
-
-            def copy(item, pixels):
-                at = (items.buffer_row[item], items.column[item])
-                mine = lax.dynamic_slice(entry, at, (window, window)) == items.entry[item]
-                piece = jnp.where(mine, lax.dynamic_slice(cotangent, at, (window, window)), 0)
-                return lax.dynamic_update_slice(pixels, piece[None], (item, jnp.int32(0), jnp.int32(0)))
-
-            pixels = varying_like(segments, jnp.zeros((block, window, window), cotangent.dtype))
-            pixels = lax.fori_loop(jnp.int32(0), jnp.minimum(block, total - start), copy, pixels)
-        else:
-            at = window_indices(items, window)
-            pixels = jnp.where(entry[at] == items.entry[:, None, None], cotangent[at], 0)
+    def body(items, count, sums):
+        del count  # no pixel belongs to what is past the last window
+        mine = cut_windows(entry, items, window) == items.entry[:, None, None]
+        pixels = jnp.where(mine, cut_windows(cotangent, items, window), 0)
         values = segment_sums(segment_terms(table[items.entry], items.row, items.column, (window, window)), pixels)
-        if deterministic and not sequential:
-            return start + block, add_runs(sums, items.entry, values)
-        return start + block, sums.at[items.entry].add(values)
+        return add_rows(sums, items.entry, values, in_order=deterministic and not sequential)
 
-    start = (jnp.int32(0), jnp.zeros((table.shape[0], 4), segments.dtype))
-    _, sums = lax.while_loop(lambda carry: carry[0] < total, step, varying_like(segments, start))
+    sums = jnp.zeros((table.shape[0], 4), segments.dtype)
+    sums = for_all_windows(windows, layout, block, body, sums, segments)
     return end_gradient(table[:-1], sums[:-1]).reshape(segments.shape)
-
-
-def _choose(merge: str | None, function: Callable, *arrays: Array) -> Any:
-    sequential, scatter = (functools.partial(function, sequential=value) for value in (True, False))
-    if merge is not None:
-        return (sequential if merge == "sequential" else scatter)(*arrays)
-    return lax.platform_dependent(*arrays, cpu=sequential, default=scatter)
 
 
 def nearest_outline(
@@ -186,11 +166,11 @@ def nearest_outline(
       sigma: of each image, pixels squared.
       covered: the image and a margin around it.
       image_size: (height, width).
-      margin: in pixels.
+      margin: in pixels; `least_margin` or more.
       merge: "sequential" or "scatter"; by default the first on a CPU, the second elsewhere. Same result.
     """
     function = functools.partial(_nearest, image_size=image_size, margin=margin)
-    return _choose(merge, function, segments, weight, sigma, covered)
+    return by_platform(merge, function, segments, weight, sigma, covered)
 
 
 def outline_gradient(
@@ -206,4 +186,4 @@ def outline_gradient(
 ) -> Float[Array, "batch edges 2 2"]:
     """Gradient of sum(cotangent d²) to the ends of the edges; `index` is the nearest edge of each pixel, or -1."""
     function = functools.partial(_gradient, image_size=image_size, deterministic=deterministic)
-    return _choose(merge, function, segments, weight, sigma, index, cotangent)
+    return by_platform(merge, function, segments, weight, sigma, index, cotangent)

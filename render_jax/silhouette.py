@@ -30,7 +30,8 @@ _BACKENDS: dict[str, ModuleType] = {
 
 
 def _check(vertices: Array, faces: Array | np.ndarray, image_size: tuple[int, int], sigma, mode: str, backend: str):
-    check_mesh(vertices, faces, image_size)
+    # Faces that are known, NumPy's or JAX's, can be checked to index vertices; a GPU would clamp them silently.
+    check_mesh(vertices, faces if isinstance(faces, Tracer) else np.asarray(faces), image_size)
     if mode not in ("softras", "outline"):
         raise ValueError(f"expected mode='softras' or 'outline', not {mode!r}")
     if backend not in _BACKENDS:
@@ -103,7 +104,7 @@ def soft_silhouette(
 
     Args:
       vertices: u and v in pixels, depth in any unit (`Pinhole.to_screen` makes them).
-      faces: vertex indices; faces known when traced give a faster gradient than traced ones.
+      faces: vertex indices; known ones (NumPy, or JAX outside of `jit`) give a faster gradient than traced ones.
       image_size: (height, width).
       sigma: pixels squared, > 0. SoftRas's 1e-4 in the [-1, 1] square is 1.25 at 224 pixels, see `square_sigma`.
       mode: "softras" or "outline".
@@ -112,7 +113,7 @@ def soft_silhouette(
         always are.
 
     Raises:
-      ValueError: wrong shapes or dtypes, sigma <= 0, NumPy faces that index no vertex, unknown mode or backend.
+      ValueError: wrong shapes or dtypes, sigma <= 0, known faces that index no vertex, unknown mode or backend.
     """
     _check(vertices, faces, image_size, sigma, mode, backend)
     image_size = (int(image_size[0]), int(image_size[1]))

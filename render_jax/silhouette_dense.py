@@ -13,7 +13,7 @@ from render_jax.silhouette_faces import (
     distance,
     edge_terms,
     gradient_sums,
-    pack,
+    pack_image,
     signed_exponent,
     tangent_of_exponent,
     tangents_in_edge_frames,
@@ -56,10 +56,6 @@ def _terms(rows_of_table: Array, row: Array, column: Array):
     return edge_terms(rows_of_table, jnp.broadcast_to(row, (items,)), jnp.broadcast_to(column, (items,)), (TILE, TILE))
 
 
-def _table(triangles: Array, valid: Array, sigma: Array) -> Array:
-    return pack(triangles, valid, jnp.broadcast_to(sigma, valid.shape))
-
-
 def transparency(
     triangles: Float[Array, "batch faces 3 2"],
     valid: Bool[Array, "batch faces"],
@@ -72,7 +68,7 @@ def transparency(
     del deterministic  # always is
 
     def image(arrays):
-        chunks = _chunks(_table(*arrays))
+        chunks = _chunks(pack_image(*arrays))
 
         def tile(corner):
             def add(product, rows_of_table):
@@ -100,7 +96,7 @@ def gradient(
 
     def image(arrays):
         *mesh, weight = arrays
-        table = _table(*mesh)
+        table = pack_image(*mesh)
         weights = _to_tiles(weight)
 
         def chunk(rows_of_table):
@@ -132,7 +128,7 @@ def tangent(
 
     def image(arrays):
         *mesh, tangents = arrays
-        table = _table(*mesh)
+        table = pack_image(*mesh)
         chunks = [_chunks(array) for array in (table, *tangents_in_edge_frames(table, tangents))]
 
         def tile(corner):

@@ -66,6 +66,13 @@ def pack(
     return jnp.concatenate([table, nothing])
 
 
+def pack_image(
+    triangles: Float[Array, "faces 3 2"], valid: Bool[Array, "faces"], sigma: Float[Array, ""]
+) -> Float[Array, "entries 16"]:
+    """Table of the faces of one image."""
+    return pack(triangles, valid, jnp.broadcast_to(sigma, valid.shape))
+
+
 def edge_terms(
     rows_of_table: Float[Array, "items 16"],
     row: Int[Array, "items"],
@@ -95,6 +102,28 @@ def edge_terms(
         )
     # Without the barrier the compiler computes these small arrays anew for every pixel.
     return lax.optimization_barrier(terms)
+
+
+class EdgeFrame(NamedTuple):
+    """along and across as affine functions near a point: value there, change by a row, change by a column."""
+
+    along: tuple[Array, Array, Array]
+    across: tuple[Array, Array, Array]
+
+
+def edge_frames(
+    rows_of_table: Float[Array, "items 16"], v: Float[Array, "items"], u: Float[Array, "items"]
+) -> list[EdgeFrame]:
+    """The three edges of each item's face, seen from a point of each."""
+    orientation, frames = rows_of_table[:, _ORIENTATION], []
+    for edge in range(3):
+        start, direction = rows_of_table[:, _START], rows_of_table[:, _DIRECTION]
+        du, dv = u - start[:, 2 * edge], v - start[:, 2 * edge + 1]
+        along_u, along_v = direction[:, 2 * edge], direction[:, 2 * edge + 1]
+        across_u, across_v = -orientation * along_v, orientation * along_u
+        along, across = along_v * dv + along_u * du, across_v * dv + across_u * du
+        frames.append(EdgeFrame((along, along_v, along_u), (across, across_v, across_u)))
+    return frames
 
 
 def distance(terms: EdgeTerms) -> EdgeDistance:
@@ -129,6 +158,12 @@ def probability(exponent: Array) -> Array:
     return 1 / (1 + jnp.exp(-exponent))
 
 
+def signed_slope(exponent: Array, weight: Array) -> Array:
+    """weight d(-log(1 - p)) / d(d²), times sigma: the probability, negative outside the face."""
+    p = probability(exponent)
+    return weight * jnp.where(exponent >= 0, p, -p)
+
+
 def gradient_sums(terms: list[EdgeTerms], weight: Float[Array, "items rows columns"]) -> Float[Array, "items 9"]:
     """Sums over the pixels of each window from which `corner_gradient` makes the gradient of sum(weight x).
 
@@ -138,7 +173,7 @@ def gradient_sums(terms: list[EdgeTerms], weight: Float[Array, "items rows colum
     """
     edges = [distance(edge) for edge in terms]
     exponent = signed_exponent(edges)
-    slope = weight * jnp.where(exponent >= 0, probability(exponent), -probability(exponent))
+    slope = signed_slope(exponent, weight)
     # Nine sums follow; behind the barrier each of them needs one edge only, not everything again.
     slope, nearest = lax.optimization_barrier((slope, nearest_edge(edges)))
     sums = []

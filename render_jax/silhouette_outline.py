@@ -25,11 +25,13 @@ from render_jax.silhouette_faces import CUTOFF, probability
 MARGIN_OF_TRACED_SIGMA = 16
 
 
-def margin_of(sigma: float | Array) -> int:
+def margin_of(sigma: float | Array, image_size: tuple[int, int]) -> int:
     """Pixels around the image whose coverage decides what outline the image's own pixels see."""
     if isinstance(sigma, Tracer):
-        return MARGIN_OF_TRACED_SIGMA
-    return min(math.ceil(math.sqrt(CUTOFF * float(sigma))) + 2, 256)
+        reach = MARGIN_OF_TRACED_SIGMA
+    else:
+        reach = min(math.ceil(math.sqrt(CUTOFF * float(sigma))) + 2, 256)
+    return max(reach, outline_windows.least_margin(image_size))
 
 
 def _outline_alpha(backend: str, image_size: tuple[int, int], margin: int, deterministic: bool):
@@ -87,6 +89,6 @@ def outline_silhouette(
     weight = contour_weights(edges, corners, valid)
     segments = corners_of(vertices, edges.vertices, deterministic)[:, :, :2]
     segments = jnp.where((weight != 0)[:, None, None], segments, 0)
-    margin = margin_of(sigma)
+    margin = margin_of(sigma, image_size)
     sigma = jax.lax.stop_gradient(jnp.asarray(sigma, vertices.dtype))
     return _outline_alpha(backend, image_size, margin, deterministic)(segments, weight, sigma)

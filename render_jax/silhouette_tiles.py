@@ -6,7 +6,8 @@ Tiles are sorted by the length of their list, so that those are about equally lo
 capacity and nothing to overflow.
 """
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -14,19 +15,21 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from render_jax.mesh_corners import add_runs
+from render_jax.mesh_corners import add_rows
 from render_jax.native_batching import varying_like
 from render_jax.silhouette_faces import (
     CUTOFF,
+    EdgeTerms,
     corner_gradient,
     distance,
     edge_terms,
     gradient_sums,
-    pack,
+    pack_image,
     signed_exponent,
     tangent_of_exponent,
     tangents_in_edge_frames,
 )
+from render_jax.window_loop import bounds
 from render_jax.window_pass import pixels_between
 
 # A TPU's vector registers hold 8 x 128 numbers.
@@ -35,7 +38,7 @@ TILES_TOGETHER = 4
 FACES_TOGETHER = 32
 
 
-class _Tiles(NamedTuple):
+class Tiles(NamedTuple):
     """Tiles of one image, those with the longest lists first, and the boxes of its faces in tiles."""
 
     row: Int[Array, "tiles"]
@@ -45,7 +48,7 @@ class _Tiles(NamedTuple):
     last: Int[Array, "faces 2"]
 
 
-def _shape(image_size: tuple[int, int]) -> tuple[int, int, int, int]:
+def tile_layout(image_size: tuple[int, int]) -> tuple[int, int, int, int]:
     """Rows and columns of a tile, number of tiles down (whole groups of them) and across."""
     height, width = image_size
     columns = min(TILE_COLUMNS, -(-width // 16) * 16)
@@ -55,10 +58,10 @@ def _shape(image_size: tuple[int, int]) -> tuple[int, int, int, int]:
     return TILE_ROWS, columns, down, across
 
 
-def _sort_tiles(triangles: Array, valid: Array, sigma: Array, image_size: tuple[int, int]) -> _Tiles:
-    rows, columns, down, across = _shape(image_size)
-    radius = jnp.sqrt(CUTOFF * sigma)
-    low, high = triangles.min(axis=1) - radius, triangles.max(axis=1) + radius
+def sort_tiles(triangles: Array, valid: Array, sigma: Array, image_size: tuple[int, int]) -> Tiles:
+    """Of one image, from the boxes of its faces."""
+    rows, columns, down, across = tile_layout(image_size)
+    low, high = bounds(triangles, jnp.sqrt(CUTOFF * sigma))
     first_column, last_column = pixels_between(low[:, 0], high[:, 0], image_size[1])
     first_row, last_row = pixels_between(low[:, 1], high[:, 1], image_size[0])
     seen = valid & (first_row <= last_row) & (first_column <= last_column)
@@ -70,10 +73,10 @@ def _sort_tiles(triangles: Array, valid: Array, sigma: Array, image_size: tuple[
     )
     count = jnp.matmul(in_row.T.astype(jnp.float32), in_column.astype(jnp.float32)).reshape(-1)
     order = jnp.argsort(-count, stable=True).astype(jnp.int32)
-    return _Tiles(*jnp.divmod(order, across), order, first, last)
+    return Tiles(*jnp.divmod(order, across), order, first, last)
 
 
-def _visit(tiles: _Tiles, group: Array, visit: Callable, state):
+def _visit(tiles: Tiles, group: Array, visit: Callable, state):
     """visit(entries [tiles * faces together], rows, columns of their tiles, state) -> state, through the lists."""
     at = group * TILES_TOGETHER + lax.iota(jnp.int32, TILES_TOGETHER)
     place = jnp.stack([tiles.row[at], tiles.column[at]], axis=1)[:, None]
@@ -93,30 +96,65 @@ def _visit(tiles: _Tiles, group: Array, visit: Callable, state):
 
 
 def _groups(image_size: tuple[int, int]) -> Int[Array, "groups"]:
-    _, _, down, across = _shape(image_size)
+    _, _, down, across = tile_layout(image_size)
     return lax.iota(jnp.int32, down * across // TILES_TOGETHER)
 
 
-def _per_tile(values: Array, shape: tuple[int, int]) -> Array:
+def _per_tile(values: Array, shape: Sequence[int]) -> Array:
     return values.reshape(TILES_TOGETHER, FACES_TOGETHER, *shape)
 
 
-def _assemble(pieces: Array, tiles: _Tiles, image_size: tuple[int, int]) -> Float[Array, "height width"]:
-    rows, columns, down, across = _shape(image_size)
+def _assemble(pieces: Array, tiles: Tiles, image_size: tuple[int, int]) -> Float[Array, "height width"]:
+    rows, columns, down, across = tile_layout(image_size)
     pieces = pieces.reshape(-1, rows, columns)[jnp.argsort(tiles.order)]
     image = pieces.reshape(down, across, rows, columns).transpose(0, 2, 1, 3).reshape(down * rows, across * columns)
     return image[: image_size[0], : image_size[1]]
 
 
-def _cut(image: Array, tiles: _Tiles, image_size: tuple[int, int]) -> Float[Array, "groups together rows columns"]:
-    rows, columns, down, across = _shape(image_size)
+def _cut(image: Array, tiles: Tiles, image_size: tuple[int, int]) -> Float[Array, "groups together rows columns"]:
+    rows, columns, down, across = tile_layout(image_size)
     image = jnp.pad(image, ((0, down * rows - image_size[0]), (0, across * columns - image_size[1])))
     pieces = image.reshape(down, rows, across, columns).transpose(0, 2, 1, 3).reshape(-1, rows, columns)
     return pieces[tiles.order].reshape(-1, TILES_TOGETHER, rows, columns)
 
 
-def _face_table(triangles: Array, valid: Array, sigma: Array) -> Array:
-    return pack(triangles, valid, jnp.broadcast_to(sigma, valid.shape))
+def _terms(table: Array, entries: Array, rows: Array, columns: Array, shape: Sequence[int]) -> list[EdgeTerms]:
+    return edge_terms(table[entries], rows * shape[0], columns * shape[1], (shape[0], shape[1]))
+
+
+def multiply_faces(table: Array, entries: Array, rows: Array, columns: Array, product: Array) -> Array:
+    """product [tiles together, *tile] times 1 / (1 - p) of the next faces of each tile: one step of the inner loop."""
+    _, *shape = product.shape
+    terms = _terms(table, entries, rows, columns, shape)
+    exponent = signed_exponent([distance(edge) for edge in terms])
+    return product * jnp.prod(_per_tile(1 + jnp.exp(exponent), shape), axis=1)
+
+
+def add_gradients(
+    table: Array, entries: Array, rows: Array, columns: Array, weights: Array, total: Array, deterministic: bool
+) -> Array:
+    """total [entries, 9] plus the sums of the next faces of each tile: one step of the inner loop of the gradient."""
+    _, *shape = weights.shape
+    windows = jnp.broadcast_to(weights[:, None], (TILES_TOGETHER, FACES_TOGETHER, *shape)).reshape(-1, *shape)
+    sums = gradient_sums(_terms(table, entries, rows, columns, shape), windows)
+    return add_rows(total, entries, sums, in_order=deterministic)
+
+
+def group_transparency(table: Array, tiles: Tiles, group: Array, shape: tuple[int, int]) -> Array:
+    """The product of 1 / (1 - p) in the tiles of a group, [tiles together, *shape]."""
+    visit = functools.partial(multiply_faces, table)
+    return _visit(tiles, group, visit, varying_like(table, jnp.ones((TILES_TOGETHER, *shape), table.dtype)))
+
+
+def group_gradient(
+    table: Array, tiles: Tiles, group: Array, weights: Array, total: Array, deterministic: bool
+) -> Array:
+    """total [entries, 9] plus the sums over the tiles of a group, whose weights [tiles together, *tile] are given."""
+
+    def visit(entries, rows, columns, total):
+        return add_gradients(table, entries, rows, columns, weights, total, deterministic)
+
+    return _visit(tiles, group, visit, total)
 
 
 def transparency(
@@ -129,18 +167,11 @@ def transparency(
 ) -> Float[Array, "batch height width"]:
     """See `silhouette_windows.transparency`."""
     del deterministic  # always is
-    shape = _shape(image_size)[:2]
+    shape = tile_layout(image_size)[:2]
 
-    def image(arrays):
-        table, tiles = _face_table(*arrays), _sort_tiles(*arrays, image_size=image_size)
-
-        def visit(entries, rows, columns, product):
-            terms = edge_terms(table[entries], rows * shape[0], columns * shape[1], shape)
-            exponent = signed_exponent([distance(edge) for edge in terms])
-            return product * jnp.prod(_per_tile(1 + jnp.exp(exponent), shape), axis=1)
-
-        ones = varying_like(table, jnp.ones((TILES_TOGETHER, *shape), table.dtype))
-        pieces = lax.map(lambda group: _visit(tiles, group, visit, ones), _groups(image_size))
+    def image(mesh):
+        table, tiles = pack_image(*mesh), sort_tiles(*mesh, image_size=image_size)
+        pieces = lax.map(lambda group: group_transparency(table, tiles, group, shape), _groups(image_size))
         return _assemble(1 / pieces, tiles, image_size)
 
     return lax.map(image, (triangles, valid, sigma))
@@ -156,25 +187,14 @@ def gradient(
     deterministic: bool = False,
 ) -> Float[Array, "batch faces 3 2"]:
     """See `silhouette_windows.gradient`."""
-    shape = _shape(image_size)[:2]
 
     def image(arrays):
         *mesh, weight = arrays
-        table, tiles = _face_table(*mesh), _sort_tiles(*mesh, image_size=image_size)
+        table, tiles = pack_image(*mesh), sort_tiles(*mesh, image_size=image_size)
 
-        def group(total, group_and_weight):
-            number, weights = group_and_weight
-            windows = jnp.broadcast_to(weights[:, None], (TILES_TOGETHER, FACES_TOGETHER, *shape)).reshape(-1, *shape)
-
-            def visit(entries, rows, columns, total):
-                terms = edge_terms(table[entries], rows * shape[0], columns * shape[1], shape)
-                sums = gradient_sums(terms, windows)
-                if not deterministic:
-                    return total.at[entries].add(sums)
-                order = jnp.argsort(entries, stable=True)
-                return add_runs(total, entries[order], sums[order])
-
-            return _visit(tiles, number, visit, total), None
+        def group(total, number_and_weights):
+            number, weights = number_and_weights
+            return group_gradient(table, tiles, number, weights, total, deterministic), None
 
         zero = varying_like(table, jnp.zeros((table.shape[0], 9), table.dtype))
         total, _ = lax.scan(group, zero, (_groups(image_size), _cut(weight, tiles, image_size)))
@@ -194,15 +214,15 @@ def tangent(
 ) -> Float[Array, "batch height width"]:
     """See `silhouette_windows.tangent`."""
     del deterministic
-    shape = _shape(image_size)[:2]
+    shape = tile_layout(image_size)[:2]
 
     def image(arrays):
         *mesh, tangents = arrays
-        table, tiles = _face_table(*mesh), _sort_tiles(*mesh, image_size=image_size)
+        table, tiles = pack_image(*mesh), sort_tiles(*mesh, image_size=image_size)
         frames = tangents_in_edge_frames(table, tangents)
 
         def visit(entries, rows, columns, total):
-            terms = edge_terms(table[entries], rows * shape[0], columns * shape[1], shape)
+            terms = _terms(table, entries, rows, columns, shape)
             moves = tangent_of_exponent(terms, *(frame[entries] for frame in frames))
             return total + _per_tile(moves, shape).sum(axis=1)
 

@@ -225,6 +225,8 @@ def test_square_is_the_same_in_other_units(meshes):
         ({"backend": "cuda"}, "backend="),
         ({"vertices": jnp.ones((2, 3, 3))}, "one image"),
         ({"faces": np.array([[0, 1, 5]])}, "face indices"),
+        ({"faces": jnp.array([[0, 1, 3]])}, "face indices"),
+        ({"faces": jnp.array([[0, -1, 2]]), "mode": "outline"}, "face indices"),
         ({"image_size": (0, 4)}, "image_size"),
     ],
 )

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import render_jax
+from render_jax import silhouette_faces, silhouette_moments
 from render_jax.mesh_corners import add_runs, corners_of
 from tests.render_jax import silhouette_reference as reference
 
@@ -159,6 +160,29 @@ def test_gradient_of_corners_adds_any_number_of_them(fan):
     np.add.at(expected, faces.reshape(-1), weight.reshape(-1, 2))
     known = jax.grad(lambda v: (corners_of(v, faces) * weight).sum())(vertices)
     np.testing.assert_array_equal(known, expected)
+
+
+@pytest.mark.parametrize("window", [8, 16])
+def test_moments_give_the_sums_that_single_pixels_give(window):
+    random = np.random.default_rng(window)
+    with jax.enable_x64(True):
+        # Windows in, across and beside faces smaller and much larger than they are; the last entry is nobody's.
+        triangles = random.uniform(-1, 1, (40, 3, 2)) * random.choice([3, 30, 3000], (40, 1, 1))
+        table = silhouette_faces.pack(jnp.asarray(triangles), jnp.ones(40, bool), jnp.full(40, 1.25))
+        row, column = jnp.asarray(random.integers(-12, 8, (2, 41)).astype(np.int32))
+        weight = jnp.asarray(random.normal(size=(41, window, window)))
+
+        @jax.jit
+        def both(table, row, column, weight):
+            terms = silhouette_faces.edge_terms(table, row, column, (window, window))
+            pulls = silhouette_moments.pulls(terms, weight)
+            moments = silhouette_moments.gradient_sums_by_moments(table, row, column, pulls)
+            return moments, silhouette_faces.gradient_sums(terms, weight), pulls.part
+
+        moments, sums, part = both(table, row, column, weight)
+        assert set(np.unique(part)) == set(range(6))
+        assert (sums[-1] == 0).all()
+        np.testing.assert_allclose(moments, sums, rtol=1e-11, atol=1e-11 * np.abs(sums).max())
 
 
 def test_runs_are_added_where_they_belong():

@@ -128,9 +128,9 @@ def test_backends_and_merges_agree(meshes):
     corners = jnp.asarray(vertices)[faces][:, :, :2]
     net = contour_edges.contour_weights(edges, corners, jnp.ones(len(faces), bool))
     mesh = jnp.asarray(vertices)[edges.vertices][None, :, :, :2], net[None], jnp.full(1, 1.25)
-    covered = jax.jit(outline_coverage.count_faces, static_argnums=(2, 3))(*mesh[:2], IMAGE, 6) > 0
+    covered = jax.jit(outline_coverage.count_faces, static_argnums=(2, 3))(*mesh[:2], IMAGE, 8) > 0
     nearest = jax.jit(outline_windows.nearest_outline, static_argnames=("image_size", "margin", "merge"))
-    found = [nearest(*mesh, covered, image_size=IMAGE, margin=6, merge=merge) for merge in ("sequential", "scatter")]
+    found = [nearest(*mesh, covered, image_size=IMAGE, margin=8, merge=merge) for merge in ("sequential", "scatter")]
     np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-5, atol=1e-5)
     # Pixels nearest to a vertex are as near to two edges.
     assert (found[0][1] == found[1][1]).mean() > 0.9
