@@ -2,8 +2,9 @@
 
 The hand (1,538 faces) covers about a third of the picture. Times are milliseconds an image after compilation: the
 median and, in brackets, the fastest of the repetitions. "index" is the face index alone, "surface" with depth and
-barycentric coordinates, "gradient" the value and vertex gradient of the depth's sum, "picture" a lit one with vertex
-colours.
+barycentric coordinates, "clipped" the same with a near plane, "gradient" the value and vertex gradient of the depth's
+sum. Pictures are lit: with vertex colours, with a texture of 512 x 512 texels looked up bilinearly, with soft edges;
+their gradients are of the sum of squares. "extraction" takes a texture of 512 x 512 texels from a picture.
 """
 
 import argparse
@@ -34,7 +35,7 @@ def scene(size: int, covered: float = 0.34) -> tuple[jax.Array, np.ndarray, rend
     model = mano_jax.open_hand()
     vertices, faces = np.asarray(model.template), np.asarray(model.faces)
     # The fingers (-x) point up the picture (-y), the back of the hand (+y) faces the camera (-z).
-    vertices = (vertices - (vertices.min(axis=0) + vertices.max(axis=0)) / 2)[:, [2, 0, 1]] * [1, 1, -1] + [0, 0, 0.5]
+    vertices = (vertices - (vertices.min(axis=0) + vertices.max(axis=0)) / 2)[:, [2, 0, 1]] * [-1, 1, -1] + [0, 0, 0.5]
     vertices = jnp.asarray(vertices, jnp.float32)
     share = jax.jit(
         lambda focal: render_jax.rasterize(
@@ -56,17 +57,46 @@ def measure(size: int, batch: int, repetitions: int) -> dict:
     def surface(vertices):
         return render_jax.rasterize(camera.to_screen(vertices), faces, image_size)
 
-    def picture(supersample):
-        return lambda vertices: render_jax.render(
-            vertices, faces, camera, image_size, colours=colours, supersample=supersample
-        )
+    atlas = mano_jax.open_hand_uv("right")
+    uv = jnp.asarray(atlas.coordinates)
+    texture = jax.random.uniform(jax.random.key(0), (512, 512, 3))
+
+    def picture(vertices, paint, supersample=1, **options):
+        return render_jax.render(
+            vertices, faces, camera, image_size, colours=paint, supersample=supersample, **options
+        ).image
+
+    def textured(vertices, texture, supersample=1):
+        return picture(vertices, render_jax.UVTexture(texture, uv, atlas.faces), supersample)
+
+    def brightness(supersample):
+        return lambda vertices: (picture(vertices, colours, supersample) ** 2).sum()
+
+    def textured_brightness(supersample):
+        return lambda vertices, texture: (textured(vertices, texture, supersample) ** 2).sum()
+
+    def clipped(vertices):
+        return render_jax.rasterize_clipped(vertices, faces, camera, image_size)
+
+    def extraction(vertices):
+        # The picture of another hand will do: what matters is how much of it is looked up.
+        return render_jax.extract_texture(texture[:size, :size], vertices, faces, camera, uv, atlas.faces, 512).texture
 
     functions = {
         "index": lambda vertices: surface(vertices).face_index,
         "surface": surface,
+        "surface, clipped": clipped,
         "gradient": jax.value_and_grad(lambda vertices: surface(vertices).depth.sum()),
-        "picture": picture(1),
-        "picture, supersampled 2x": picture(2),
+        "picture": lambda vertices: picture(vertices, colours),
+        "picture, textured": lambda vertices: textured(vertices, texture),
+        "picture, soft edges": lambda vertices: picture(vertices, colours, soft_edges=1.25),
+        "picture, supersampled 2x": lambda vertices: picture(vertices, colours, 2),
+        "picture, textured, 2x": lambda vertices: textured(vertices, texture, 2),
+        "gradient of picture": jax.grad(brightness(1)),
+        "gradient of picture, 2x": jax.grad(brightness(2)),
+        "to vertices and texture": lambda vertices: jax.grad(textured_brightness(1), (0, 1))(vertices, texture),
+        "to vertices and texture, 2x": lambda vertices: jax.grad(textured_brightness(2), (0, 1))(vertices, texture),
+        "extraction": extraction,
     }
     shifts = jnp.linspace(-0.01, 0.01, batch)[:, None, None] * jnp.array([1.0, 0.5, 0.2])
     result = {"size": size, "faces": len(faces), "covered": float(surface(vertices).mask.mean()), "batch": batch}
@@ -96,7 +126,7 @@ def main() -> None:
             if isinstance(times, dict):
                 one, many = times["one"], times["batch, an image"]
                 print(
-                    f"  {name:26} one {one['median']:7.2f} ({one['fastest']:6.2f})"
+                    f"  {name:28} one {one['median']:7.2f} ({one['fastest']:6.2f})"
                     f"   batch of {arguments.batch} {many['median']:7.2f} ({many['fastest']:6.2f})"
                 )
     if arguments.out:

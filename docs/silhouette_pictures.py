@@ -20,7 +20,7 @@ def main() -> None:
     vertices = mano_jax.forward(model, jnp.asarray(pose, jnp.float32), *(jnp.zeros(n) for n in (10, 3, 3))).vertices
     centred = vertices - (vertices.min(axis=0) + vertices.max(axis=0))[None] / 2
     # The fingers (-x) point up the picture, the palm (-y) faces the camera.
-    points = centred[:, jnp.array([2, 0, 1])] * jnp.array([[-1.0, 1.0, 1.0]]) + jnp.array([[0.0, 0.0, 0.5]])
+    points = centred[:, jnp.array([2, 0, 1])] + jnp.array([[0.0, 0.0, 0.5]])
     screen = render_jax.Pinhole(fx=2.2 * SIZE, fy=2.2 * SIZE, cx=SIZE / 2, cy=SIZE / 2).to_screen(points)
     faces = np.asarray(model.faces)
     mask = render_jax.rasterize(screen, faces, (SIZE, SIZE)).mask

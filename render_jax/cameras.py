@@ -91,6 +91,13 @@ class Pinhole:
         """Metres in the camera frame -> (u px, v px, depth metres), what `rasterize` takes."""
         return jnp.concatenate([self.project(points), points[..., 2:]], axis=-1)
 
+    def to_homogeneous(self, points: Float[Array, "*batch 3"]) -> Float[Array, "*batch 3"]:
+        """K times the points, (u w, v w, w) with w the depth: no division, so right on both sides of the camera."""
+        _check_last_axis(points, 3, "points")
+        x, y, z = points[..., 0], points[..., 1], points[..., 2]
+        fx, fy, cx, cy = self._values(points.dtype)
+        return jnp.stack([fx * x + cx * z, fy * y + cy * z, z], axis=-1)
+
     def unproject(self, pixels: Float[Array, "*batch 2"], depth: Float[Array, "*batch"]) -> Float[Array, "*batch 3"]:
         """Pixels and depth (metres) -> metres in the camera frame."""
         _check_last_axis(pixels, 2, "pixels")
@@ -139,6 +146,43 @@ class WeakPerspective:
             aspect=pinhole.fy / pinhole.fx,
         )
 
+    @classmethod
+    def from_normalized(cls, scale: Scalar, shift: Float[Array, "2"], image_size: tuple[int, int]) -> "WeakPerspective":
+        """From (s, t) of x_square = s (X + t), the camera of networks that see a crop as the [-1, 1] square (HMR).
+
+        The square is centred on the image and as large as its shorter edge; x to the right and y down.
+        """
+        height, width = image_size
+        half = min(height, width) / 2
+        middle = jnp.asarray([width / 2, height / 2], jnp.result_type(shift))
+        return cls(scale=scale * half, translation=scale * half * shift + middle)
+
+    def to_pinhole(self, depth: Scalar) -> Pinhole:
+        """The pinhole that agrees with this camera for all points at this depth (metres, > 0): fx = scale * depth."""
+        focal = self.scale * depth
+        return Pinhole(fx=focal, fy=focal * self.aspect, cx=self.translation[0], cy=self.translation[1])
+
+    def placement(self, pinhole: Pinhole) -> Float[Array, "3"]:
+        """Where to move points whose origin is their root so that the pinhole sees them as this camera does.
+
+        `pinhole.project(points + t)` equals `project(points)` for points of depth 0 and nearly so for small depths:
+        t_z = fx / scale is the depth at which the size is right. This is how full perspective and metric depth follow
+        from a weak-perspective estimate once the focal length is known. Exact if both cameras have the same aspect;
+        else the horizontal scale decides.
+        """
+        depth = jnp.asarray(pinhole.fx / self.scale)
+        left, top = (self.translation[0] - pinhole.cx) / pinhole.fx, (self.translation[1] - pinhole.cy) / pinhole.fy
+        return jnp.stack([left * depth, top * depth, depth])
+
+    @classmethod
+    def from_placement(cls, pinhole: Pinhole, translation: Float[Array, "3"]) -> "WeakPerspective":
+        """The camera that sees points around their root as the pinhole sees them moved by t; undoes `placement`."""
+        return cls(
+            scale=pinhole.fx / translation[2],
+            translation=pinhole.project(translation),
+            aspect=pinhole.fy / pinhole.fx,
+        )
+
     def project(self, points: Float[Array, "*batch 3"]) -> Float[Array, "*batch 2"]:
         """Metres -> pixels; the third coordinate plays no part."""
         _check_last_axis(points, 3, "points")
@@ -148,6 +192,11 @@ class WeakPerspective:
     def to_screen(self, points: Float[Array, "*batch 3"]) -> Float[Array, "*batch 3"]:
         """Metres -> (u px, v px, depth metres), for `rasterize(..., perspective=False)`; faces need depths > 0."""
         return jnp.concatenate([self.project(points), points[..., 2:]], axis=-1)
+
+    def to_homogeneous(self, points: Float[Array, "*batch 3"]) -> Float[Array, "*batch 3"]:
+        """(u, v, 1): what `Pinhole.to_homogeneous` is to a pinhole."""
+        pixels = self.project(points)
+        return jnp.concatenate([pixels, jnp.ones_like(pixels[..., :1])], axis=-1)
 
     def unproject(self, pixels: Float[Array, "*batch 2"], depth: Float[Array, "*batch"]) -> Float[Array, "*batch 3"]:
         """Pixels and depth (metres) -> metres."""

@@ -9,11 +9,12 @@ intermediate planes in the cache.
 import math
 from collections.abc import Callable, Sequence
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-CHUNK_PIXELS = 4096
+CHUNK_PIXELS = 4000
 
 
 def in_chunks(function: Callable[..., Sequence[Array]], planes: Sequence[Array]) -> list[Array]:
@@ -28,7 +29,7 @@ def in_chunks(function: Callable[..., Sequence[Array]], planes: Sequence[Array])
     chunks = max(2, math.ceil(pixels / CHUNK_PIXELS))
     size = math.ceil(pixels / chunks)
     padded = [jnp.pad(plane.reshape(-1), (0, chunks * size - pixels)).reshape(chunks, size) for plane in planes]
-    results = lax.map(lambda parts: tuple(function(*parts)), tuple(padded))
+    results = lax.map(jax.checkpoint(lambda parts: tuple(function(*parts)), prevent_cse=False), tuple(padded))
     return [result.reshape(-1)[:pixels].reshape(shape) for result in results]
 
 

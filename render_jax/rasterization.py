@@ -6,6 +6,7 @@ hard pass cannot give is a gradient of *which* face is seen: moving an outline c
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -40,13 +41,13 @@ class Fragments:
         return self.face_index >= 0
 
 
-def _representable_range(dtype: np.dtype) -> tuple[float, float]:
+def representable_range(dtype: np.dtype) -> tuple[float, float]:
     """Numbers whose squares, and a few such products together, are neither 0 nor infinite."""
     limits = jnp.finfo(dtype)
     return 8 * float(limits.tiny) ** 0.5, 0.125 * float(limits.max) ** 0.5
 
 
-def _doubled_area(triangles: Float[Array, "faces 3 3"]) -> Float[Array, "faces"]:
+def doubled_area(triangles: Float[Array, "faces 3 3"]) -> Float[Array, "faces"]:
     one, two = triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]
     return one[:, 0] * two[:, 1] - one[:, 1] * two[:, 0]
 
@@ -64,7 +65,7 @@ def front_facing(
       vertices: (u px, v px, depth).
       faces: vertex indices.
     """
-    return _doubled_area(vertices[faces]) < 0
+    return doubled_area(vertices[faces]) < 0
 
 
 def check_mesh(vertices: Array, faces: Array | np.ndarray, image_size: tuple[int, int]) -> None:
@@ -81,10 +82,13 @@ def check_mesh(vertices: Array, faces: Array | np.ndarray, image_size: tuple[int
         )
     if len(image_size) != 2 or min(image_size) < 1:
         raise ValueError(f"expected image_size=(height, width) of positive integers, not {image_size}")
-    concrete = isinstance(faces, np.ndarray)
-    if concrete and faces.size and (faces.min() < 0 or faces.max() >= vertices.shape[0]):
+    # Faces that are known, NumPy's or JAX's, can be checked to index vertices; a gather would clamp them silently.
+    if isinstance(faces, jax.core.Tracer) or faces.size == 0:
+        return
+    known = np.asarray(faces)
+    if known.min() < 0 or known.max() >= vertices.shape[0]:
         raise ValueError(
-            f"expected face indices in 0 ... {vertices.shape[0] - 1}, not {faces.min()} ... {faces.max()}; "
+            f"expected face indices in 0 ... {vertices.shape[0] - 1}, not {known.min()} ... {known.max()}; "
             "were faces and vertices taken from the same mesh?"
         )
 
@@ -104,7 +108,7 @@ def rasterize(
     lowest index is kept. Both orientations are drawn. A face with a coordinate that is not finite, a vertex depth <= 0
     or a doubled area <= 1e-9 px² covers nothing and gets gradient 0 (so does, in float32, one with a coordinate above
     2e18 or a depth below 1e-18, whose products would overflow). There is no clipping at the near plane: a face partly
-    behind the camera is left out whole.
+    behind the camera is left out whole; `rasterize_clipped` draws what is before it.
 
     Gradients of `depth` and `barycentric` reach the vertices of the visible faces; `face_index` has none.
 
@@ -138,10 +142,10 @@ def nearest_surface(
     triangles = vertices[faces.astype(jnp.int32)]
 
     # Every face that is not drawn becomes zeros before any arithmetic, so neither values nor gradients can be NaN.
-    smallest, largest = _representable_range(vertices.dtype)
+    smallest, largest = representable_range(vertices.dtype)
     within_range = (jnp.abs(triangles) < largest).all(axis=(1, 2)) & (triangles[:, :, 2] > smallest).all(axis=1)
     triangles = jnp.where(within_range[:, None, None], triangles, 0)
-    area = jax.lax.stop_gradient(_doubled_area(triangles))
+    area = jax.lax.stop_gradient(doubled_area(triangles))
     drawn = jnp.abs(area) > MINIMUM_DOUBLED_AREA
     if cull is not None:
         drawn &= area < 0 if cull == "back" else area > 0
@@ -173,17 +177,24 @@ def _locate(
         # A centre on the border may be outside by rounding: the value is clipped, the gradient is that of the inside.
         areas = [area + jax.lax.stop_gradient(jnp.maximum(area, 0) - area) for area in areas]
         weights = [area * scale for area, scale in zip(areas, affine, strict=True)] if perspective else areas
-        total = weights[0] + weights[1] + weights[2]
-        # The areas of a sliver thinner than rounding can all be zero; its middle is then as good as any point of it.
-        usable = seen & (total > _representable_range(dtype)[0])
-        safe_total = jnp.where(usable, total, 1)
-        barycentric = [jnp.where(seen, jnp.where(usable, weight / safe_total, 1 / 3), 0) for weight in weights]
         depths = [1 / jnp.where(seen, value, 1) if perspective else -value for value in affine]
-        depth = barycentric[0] * depths[0] + barycentric[1] * depths[1] + barycentric[2] * depths[2]
-        return jnp.where(seen, depth, 0), *barycentric
+        return weighted_depth(weights, depths, seen)
 
     depth, *barycentric = in_chunks(locate, [face_index, *pixel_centres(face_index.shape, dtype)])
     return depth, barycentric
+
+
+def weighted_depth(
+    weights: Sequence[Float[Array, "*pixels"]], depths: Sequence[Float[Array, "*pixels"]], seen: Bool[Array, "*pixels"]
+) -> tuple[Array, Array, Array, Array]:
+    """Depth and barycentric coordinates of weights >= 0 of three corners, whatever their sum; 0 where not seen."""
+    total = weights[0] + weights[1] + weights[2]
+    # The areas of a sliver thinner than rounding can all be zero; its middle is then as good as any point of it.
+    usable = seen & (total > representable_range(total.dtype)[0])
+    safe_total = jnp.where(usable, total, 1)
+    one, two, three = (jnp.where(seen, jnp.where(usable, weight / safe_total, 1 / 3), 0) for weight in weights)
+    depth = one * depths[0] + two * depths[1] + three * depths[2]
+    return jnp.where(seen, depth, 0), one, two, three
 
 
 def interpolate(

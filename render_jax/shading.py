@@ -1,4 +1,4 @@
-"""Normals, lights and pictures: Lambert shading with a little gloss, composed over a background.
+"""Normals and lights: Lambert shading with Blinn-Phong gloss.
 
 Colours are display values in [0, 1], lights factors on them; both are multiplied and added without gamma correction.
 """
@@ -13,11 +13,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from render_jax.cameras import Pinhole, Scalar, WeakPerspective
-from render_jax.planes import in_chunks, interpolate_planes, pixel_centres
-from render_jax.rasterization import check_mesh, front_facing, nearest_surface
-
-DEFAULT_COLOUR = (0.82, 0.67, 0.58)
+from render_jax.cameras import Scalar
+from render_jax.planes import in_chunks
 
 
 @jax.tree_util.register_dataclass
@@ -56,6 +53,18 @@ def three_lights(specular: float = 0.12, dtype: Any = jnp.float32) -> Lights:
         lamp_colours=jnp.zeros((0, 3), dtype),
         specular=jnp.asarray(specular, dtype),
         shininess=jnp.asarray(24.0, dtype),
+    )
+
+
+def ambient_light(level: Any = 1.0, dtype: Any = jnp.float32) -> Lights:
+    """Light that comes evenly from everywhere, a grey value or RGB: at 1 a picture shows colours as they are, unlit."""
+    none = jnp.zeros((0, 3), dtype)
+    return Lights(
+        ambient=jnp.broadcast_to(jnp.asarray(level, dtype), (3,)),
+        directions=none,
+        colours=none,
+        positions=none,
+        lamp_colours=none,
     )
 
 
@@ -98,25 +107,27 @@ def shade(
       lights: in the same dtype.
     """
     planes = [jnp.atleast_2d(plane) for array in (normals, positions, colours) for plane in jnp.unstack(array, axis=-1)]
-    shaded = in_chunks(lambda *parts: _shade(parts[:3], parts[3:6], parts[6:], lights), planes)
+    shaded = in_chunks(lambda *parts: shade_planes(parts[:3], parts[3:6], parts[6:], lights), planes)
     return jnp.stack(shaded, axis=-1).reshape(normals.shape)
 
 
-def _shade(normal: Sequence[Array], position: Sequence[Array], colour: Sequence[Array], lights: Lights) -> list[Array]:
+def shade_planes(
+    normal: Sequence[Array], position: Sequence[Array], colour: Sequence[Array], lights: Lights
+) -> list[Array]:
     """`shade` component by component: on a CPU, sums over a last axis of three cost several times the rest."""
     dtype = normal[0].dtype
     lights = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), lights)
-    view = _unit([-component for component in position])
+    view = unit_planes([-component for component in position])
     far = [(jnp.unstack(direction), light) for direction, light in zip(lights.directions, lights.colours, strict=True)]
     lamps = [
-        (_unit([place - component for place, component in zip(jnp.unstack(lamp), position, strict=True)]), light)
+        (unit_planes([place - component for place, component in zip(jnp.unstack(lamp), position, strict=True)]), light)
         for lamp, light in zip(lights.positions, lights.lamp_colours, strict=True)
     ]
     diffuse, gloss = list(lights.ambient), [jnp.zeros((), dtype)] * 3
     for direction, light in [*far, *lamps]:
         facing = _dot(normal, direction)
         lit = facing > 0
-        middle = _dot(normal, _unit([a + b for a, b in zip(direction, view, strict=True)]))
+        middle = _dot(normal, unit_planes([a + b for a, b in zip(direction, view, strict=True)]))
         # A power of a number <= 0 has no gradient, and it is not needed: the highlight lies where this is positive.
         shining = lit & (middle > 0)
         highlight = jnp.where(shining, jnp.exp(lights.shininess * jnp.log(jnp.where(shining, middle, 1))), 0)
@@ -130,95 +141,9 @@ def _dot(left: Sequence[Array], right: Sequence[Array]) -> Array:
     return left[0] * right[0] + left[1] * right[1] + left[2] * right[2]
 
 
-def _unit(vector: Sequence[Array]) -> list[Array]:
+def unit_planes(vector: Sequence[Array]) -> list[Array]:
     """Unit vector of three components kept apart, whose squares must be representable; zero stays zero."""
     squares = _dot(vector, vector)
     usable = squares > 0
     factor = jnp.where(usable, lax.rsqrt(jnp.where(usable, squares, 1)), 0)
     return [component * factor for component in vector]
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Rendering:
-    """A picture: RGB in [0, 1], and the share of each pixel that the mesh covers."""
-
-    image: Float[Array, "*batch height width 3"]
-    mask: Float[Array, "*batch height width"]
-
-
-def render(
-    vertices: Float[Array, "vertices 3"],
-    faces: Int[Array | np.ndarray, "faces 3"],
-    camera: Pinhole | WeakPerspective,
-    image_size: tuple[int, int],
-    *,
-    colours: Float[Array, "vertices 3"] | Float[Array, "3"] | None = None,
-    lights: Lights | None = None,
-    background: Any = 1.0,
-    normals: Float[Array, "vertices 3"] | None = None,
-    supersample: int = 2,
-    cull: str | None = None,
-) -> Rendering:
-    """A lit picture of a mesh with smooth normals, over a background.
-
-    Surfaces seen from behind are lit as if their normals pointed to the viewer, so open and mirrored meshes look right.
-
-    Args:
-      vertices: metres in the camera frame.
-      faces: vertex indices; concrete or traced.
-      camera: of the picture.
-      image_size: (height, width).
-      colours: RGB in [0, 1] a vertex, or one for all; by default a neutral skin tone.
-      lights: `three_lights()` by default.
-      background: a grey value, an RGB colour [3] or an image [height, width, 3].
-      normals: unit vertex normals; by default `vertex_normals`.
-      supersample: pictures are drawn this many times larger and averaged over squares: 1 is fastest and has hard edges.
-      cull: as for `rasterize`.
-
-    Differentiable with respect to vertices, colours, lights, camera and background, but for which face is seen
-    (`rasterize`). Raises ValueError as `rasterize` does, and for a background or colours of another shape.
-    """
-    check_mesh(vertices, faces, image_size)
-    if supersample < 1:
-        raise ValueError(f"expected supersample >= 1, not {supersample}")
-    dtype = vertices.dtype
-    colours = jnp.asarray(DEFAULT_COLOUR if colours is None else colours, dtype)
-    if colours.shape not in ((3,), vertices.shape):
-        raise ValueError(f"expected colours of shape (3,) or {vertices.shape}, not {colours.shape}")
-    background = jnp.asarray(background, dtype)
-    if background.shape not in ((), (3,), (*image_size, 3)):
-        raise ValueError(f"expected a background of shape (), (3,) or {(*image_size, 3)}, not {background.shape}")
-    lights = three_lights(dtype=dtype) if lights is None else lights
-    normals = vertex_normals(vertices, faces) if normals is None else normals
-    # At depth 0 a vertex takes its faces out of the picture, as NaN would, but lets no NaN into the camera's gradient.
-    vertices = jnp.where(jnp.isfinite(vertices).all(axis=1, keepdims=True), vertices, 0)
-
-    height, width = image_size[0] * supersample, image_size[1] * supersample
-    camera = camera.resized(supersample)
-    screen = camera.to_screen(vertices)
-    face_index, depth, weights = nearest_surface(
-        screen, faces, (height, width), cull=cull, perspective=not isinstance(camera, WeakPerspective)
-    )
-    facing = jnp.where(front_facing(screen, faces), 1, -1).astype(dtype)[:, None, None]
-    attributes = normals[faces] * facing
-    if colours.ndim == 2:
-        attributes = jnp.concatenate([attributes, colours[faces]], axis=-1)
-    planes = in_chunks(lambda index, *weights: interpolate_planes(index, weights, attributes), [face_index, *weights])
-
-    def light_up(seen, depth, u, v, *planes):
-        position = jnp.unstack(camera.unproject(jnp.stack([u, v], axis=-1), depth), axis=-1)
-        colour = planes[3:] if colours.ndim == 2 else list(colours)
-        light = _shade(_unit(planes[:3]), position, colour, lights)
-        return [jnp.clip(plane, 0, 1) * seen for plane in light]
-
-    mask = (face_index >= 0).astype(dtype)
-    light = in_chunks(light_up, [mask, depth, *pixel_centres((height, width), dtype), *planes])
-    light, mask = [_mean_of_squares(plane, supersample) for plane in light], _mean_of_squares(mask, supersample)
-    behind = (1 - mask[..., None]) * jnp.broadcast_to(background, (*image_size, 3))
-    return Rendering(image=jnp.stack(light, axis=-1) + behind, mask=mask)
-
-
-def _mean_of_squares(plane: Float[Array, "large_height large_width"], edge: int) -> Float[Array, "height width"]:
-    parts = [plane[row::edge, column::edge] for row in range(edge) for column in range(edge)]
-    return sum(parts[1:], start=parts[0]) / edge**2

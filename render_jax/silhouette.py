@@ -30,8 +30,7 @@ _BACKENDS: dict[str, ModuleType] = {
 
 
 def _check(vertices: Array, faces: Array | np.ndarray, image_size: tuple[int, int], sigma, mode: str, backend: str):
-    # Faces that are known, NumPy's or JAX's, can be checked to index vertices; a GPU would clamp them silently.
-    check_mesh(vertices, faces if isinstance(faces, Tracer) else np.asarray(faces), image_size)
+    check_mesh(vertices, faces, image_size)
     if mode not in ("softras", "outline"):
         raise ValueError(f"expected mode='softras' or 'outline', not {mode!r}")
     if backend not in _BACKENDS:

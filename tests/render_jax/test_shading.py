@@ -10,7 +10,7 @@ from render_jax import Lights, Pinhole, WeakPerspective
 
 SIZE = (24, 32)
 CAMERA = Pinhole(60.0, 60.0, 16.0, 12.0)
-render = jax.jit(render_jax.render, static_argnames=("image_size", "supersample", "cull"))
+render = jax.jit(render_jax.render, static_argnames=("image_size", "supersample", "cull", "soft_mode"))
 
 
 def one_light(direction=(0, 0, -1), specular=0.0):
@@ -85,6 +85,114 @@ def test_highlight_and_lamp_follow_their_formulas():
     towards, view = unit(lamp - position[0]), unit(-position[0])
     strength = 0.8 * (normal[0] @ towards) + 0.4 * (normal[0] @ unit(towards + view)) ** 10
     np.testing.assert_allclose(shaded[0], strength * np.array([1.0, 0.5, 0.25]), rtol=1e-5)
+
+
+def test_shading_agrees_with_an_independent_sum_over_lights():
+    random = np.random.default_rng(0)
+    unit = lambda vectors: vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)  # noqa: E731
+    normals, colours = unit(random.normal(size=(50, 3))), random.uniform(size=(50, 3))
+    positions = random.uniform([-0.3, -0.3, 0.3], [0.3, 0.3, 0.9], (50, 3))
+    directions, lamps = unit(random.normal(size=(3, 3))), random.uniform(-1, 1, (2, 3))
+    ambient, far_colours, lamp_colours = (
+        random.uniform(size=3),
+        random.uniform(size=(3, 3)),
+        random.uniform(size=(2, 3)),
+    )
+    specular, shininess = 0.35, 17.0
+    expected = np.zeros((50, 3))
+    for point in range(50):
+        towards = [*zip(directions, far_colours, strict=True)]
+        towards += [(unit(lamp - positions[point]), light) for lamp, light in zip(lamps, lamp_colours, strict=True)]
+        expected[point] = ambient * colours[point]
+        for direction, light in towards:
+            lambert = normals[point] @ direction
+            if lambert > 0:
+                halfway = unit(direction + unit(-positions[point]))
+                highlight = max(normals[point] @ halfway, 0) ** shininess
+                expected[point] += light * (lambert * colours[point] + specular * highlight)
+    with jax.enable_x64(True):
+        lights = Lights(ambient, directions, far_colours, lamps, lamp_colours, specular, shininess)
+        lights = jax.tree.map(jnp.asarray, lights)
+        arrays = (jnp.asarray(array) for array in (normals, positions, colours))
+        np.testing.assert_allclose(jax.jit(render_jax.shade)(*arrays, lights), expected, rtol=1e-10, atol=1e-12)
+
+
+def test_ambient_light_shows_colours_as_they_are():
+    vertices, faces = wall()
+    colour = jnp.array([0.9, 0.5, 0.1])
+    picture = render(vertices, faces, CAMERA, SIZE, colours=colour, lights=render_jax.ambient_light(), supersample=1)
+    np.testing.assert_allclose(picture.image, np.broadcast_to(colour, (*SIZE, 3)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["outline", "softras"])
+def test_soft_edges_are_composed_by_alpha_and_move_with_the_outline(mode):
+    vertices = jnp.array([[-0.1, -0.1, 1.0], [0.1, -0.1, 1.0], [0.0, 0.15, 1.0]])
+    faces = np.array([[0, 2, 1]])
+    background = jnp.asarray(np.random.default_rng(0).uniform(size=(*SIZE, 3)), jnp.float32)
+    colour = jnp.array([0.9, 0.5, 0.1])
+
+    @jax.jit
+    def loss_and_gradient(vertices, goal):
+        def loss(vertices):
+            picture = render_jax.render(
+                vertices,
+                faces,
+                CAMERA,
+                SIZE,
+                colours=colour,
+                lights=render_jax.ambient_light(),
+                background=background,
+                supersample=1,
+                soft_edges=0.8,
+                soft_mode=mode,
+            )
+            return ((picture.image - goal) ** 2).sum(), picture
+
+        return jax.value_and_grad(loss, has_aux=True)(vertices)
+
+    alpha = jax.jit(lambda points: render_jax.soft_silhouette(points, faces, SIZE, 0.8, mode=mode))(
+        CAMERA.to_screen(vertices)
+    )
+    (_, picture), _ = loss_and_gradient(vertices, background)
+    np.testing.assert_allclose(picture.mask, alpha, atol=1e-6)
+    expected = np.asarray(alpha)[..., None] * np.asarray(colour) + (1 - np.asarray(alpha)[..., None]) * background
+    np.testing.assert_allclose(picture.image, expected, atol=1e-5)
+    hard = np.asarray(render_jax.rasterize(CAMERA.to_screen(vertices), faces, SIZE).mask)
+    assert ((np.asarray(alpha) > 0.02) & ~hard).sum() > 20  # colour beyond the hard mask
+
+    # one colour and one background would do; what hard edges cannot see is the motion sideways
+    (_, moved), _ = loss_and_gradient(vertices.at[:, 0].add(0.01), background)
+    _, gradient = loss_and_gradient(vertices, moved.image)
+    ends = [loss_and_gradient(vertices.at[:, 0].add(step), moved.image)[0][0] for step in (1e-3, -1e-3)]
+    slope = (ends[0] - ends[1]) / 2e-3
+    assert slope < -1
+    np.testing.assert_allclose(gradient[:, 0].sum(), slope, rtol=0.05)
+
+
+def test_soft_edges_show_the_colours_of_the_surface_nearby(meshes):
+    vertices, faces = meshes.sphere()
+    vertices = jnp.asarray((vertices * 0.12 + [0, 0, 1]).astype(np.float32))
+    colours = jnp.where(vertices[:, :1] < 0, jnp.array([[1.0, 0, 0]]), jnp.array([[0, 0, 1.0]]))
+    picture = render(
+        vertices,
+        faces,
+        CAMERA,
+        SIZE,
+        colours=colours,
+        lights=render_jax.ambient_light(),
+        background=0.0,
+        soft_edges=2.0,
+    )
+    image, mask = np.asarray(picture.image), np.asarray(picture.mask)
+    border = (mask > 0.05) & (mask < 0.95)
+    shown = image / np.maximum(mask, 1e-6)[..., None]
+    left, right = border.copy(), border.copy()
+    left[:, 11:], right[:, :21] = False, False  # towards the middle the colours of vertices blend
+    assert left.sum() > 15
+    # no black of the background in them, and hardly the other side's colour
+    np.testing.assert_allclose(shown[border].sum(axis=-1), 1, atol=0.01)
+    assert (shown[left][:, 0] > 0.8).all()
+    assert (shown[right][:, 2] > 0.8).all()
 
 
 def test_vertex_colours_are_interpolated_and_background_shows_around():
@@ -239,5 +347,7 @@ def test_wrong_pictures_are_refused():
         render_jax.render(vertices, faces, CAMERA, SIZE, background=jnp.zeros((3, 3)))
     with pytest.raises(ValueError, match="colours"):
         render_jax.render(vertices, faces, CAMERA, SIZE, colours=jnp.zeros((5, 3)))
+    with pytest.raises(ValueError, match="not both"):
+        render_jax.render(vertices, faces, CAMERA, SIZE, near=0.1, soft_edges=1.0)
     with pytest.raises(ValueError, match="supersample"):
         render_jax.render(vertices, faces, CAMERA, SIZE, supersample=0)
