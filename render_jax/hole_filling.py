@@ -7,6 +7,8 @@ resolution; going back up, each unknown pixel is given the colour of the finest 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from render_jax.planes import interleaved
+
 
 def fill_holes(
     image: Float[Array, "height width channels"], weight: Float[Array, "height width"]
@@ -23,7 +25,7 @@ def fill_holes(
         raise ValueError(
             f"expected an image (height, width, channels) and a weight a pixel, not {image.shape} and {weight.shape}"
         )
-    return jnp.moveaxis(fill_planes(jnp.moveaxis(image * weight[..., None], -1, 0), weight), 0, -1)
+    return interleaved(fill_planes(jnp.moveaxis(image * weight[..., None], -1, 0), weight))
 
 
 def fill_planes(

@@ -33,6 +33,15 @@ def in_chunks(function: Callable[..., Sequence[Array]], planes: Sequence[Array])
     return [result.reshape(-1)[:pixels].reshape(shape) for result in results]
 
 
+def interleaved(planes: Float[Array, "channels height width"]) -> Float[Array, "height width channels"]:
+    """Planes as an image.
+
+    Not `jnp.moveaxis`: XLA's CPU compiler (jaxlib 0.10.2) silently gives every channel the values of the first where a
+    batch of such images is weighted and summed in one program.
+    """
+    return jnp.stack(jnp.unstack(planes), axis=-1)
+
+
 def at_pixels(values: Float[Array, "faces"], face_index: Int[Array, "*pixels"]) -> Float[Array, "*pixels"]:
     """A number of each pixel's face; any of them where the index is -1.
 

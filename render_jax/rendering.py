@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int
 from render_jax.cameras import Pinhole, Scalar, WeakPerspective
 from render_jax.clipping import front_facing_points, nearest_clipped_surface
 from render_jax.hole_filling import fill_planes
-from render_jax.planes import in_chunks, interpolate_planes, pixel_centres
+from render_jax.planes import in_chunks, interleaved, interpolate_planes, pixel_centres
 from render_jax.rasterization import check_mesh, front_facing, nearest_surface
 from render_jax.shading import Lights, shade_planes, three_lights, unit_planes, vertex_normals
 from render_jax.silhouette import soft_silhouette
@@ -107,7 +107,7 @@ def render(
     if soft_edges is None:
         premultiplied = jnp.stack(light, axis=-1)
     else:
-        shown = jnp.moveaxis(fill_planes(jnp.stack(light), mask), 0, -1)
+        shown = interleaved(fill_planes(jnp.stack(light), mask))
         mask = soft_silhouette(camera.to_screen(points), faces, image_size, soft_edges, mode=soft_mode)
         premultiplied = mask[..., None] * shown
     behind = (1 - mask[..., None]) * jnp.broadcast_to(background, (*image_size, 3))

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from render_jax.hole_filling import fill_planes
 from render_jax.native_batching import varying_like
-from render_jax.planes import at_pixels, in_chunks, interpolate_planes
+from render_jax.planes import at_pixels, in_chunks, interleaved, interpolate_planes
 from render_jax.rasterization import Fragments
 
 # Rounds of averaging with the neighbours after each hidden vertex has the colour of the nearest visible one.
@@ -52,7 +52,7 @@ def fill_texture(
         jnp.where(known, given, spread) for given, spread in zip(jnp.unstack(texture, axis=-1), planes, strict=True)
     ]
     inside = (known | atlas.mask).astype(texture.dtype)
-    return jnp.moveaxis(fill_planes(jnp.stack(charts) * inside[None], inside), 0, -1)
+    return interleaved(fill_planes(jnp.stack(charts) * inside[None], inside))
 
 
 def _vertex_colours(texture, weight, atlas, faces, vertex_count) -> Float[Array, "vertices 3"]:

@@ -57,7 +57,7 @@ def render_heat_maps(
       deviation: standard deviation of the bump, cells. Programs that write exp(-d² / sigma²) mean sigma / sqrt(2) here.
     """
     cells = (keypoints + 1.0) * (0.5 * size) - 0.5
-    grid = jnp.arange(size, dtype=keypoints.dtype).reshape((1,) * (keypoints.ndim - 1) + (size,))
+    grid = jnp.arange(size, dtype=keypoints.dtype).reshape((1,) * (keypoints.ndim - 2) + (size, 1))
     # The bump is a product of one in x and one in y: 2 n exponentials a keypoint, not n².
-    along_x, along_y = (jnp.exp(-((grid - cells[..., axis, None]) ** 2) / (2.0 * deviation**2)) for axis in (0, 1))
-    return jnp.moveaxis(along_y[..., :, None] * along_x[..., None, :], -3, -1)
+    along_x, along_y = (jnp.exp(-((grid - cells[..., None, :, axis]) ** 2) / (2.0 * deviation**2)) for axis in (0, 1))
+    return along_y[..., :, None, :] * along_x[..., None, :, :]

@@ -201,6 +201,20 @@ def test_holes_are_filled_from_around():
     np.testing.assert_array_equal(fill_holes(image, jnp.zeros((13, 22))), 0)
 
 
+def test_filled_images_are_averaged_right_in_one_program():
+    random = np.random.default_rng(5)
+    images = random.uniform(size=(3, 256, 256, 3)).astype(np.float32)
+    weights = (random.uniform(size=(3, 256, 256)) > 0.3).astype(np.float32)
+
+    def mean(images, weights):
+        filled = jax.vmap(render_jax.fill_holes)(images, weights)
+        return (weights[..., None] * filled).sum(axis=0)
+
+    # Compiled as a whole this once came out with the first channel in the place of all (a compiler's fault).
+    expected = (weights[..., None] * images).sum(axis=0)
+    np.testing.assert_allclose(jax.jit(mean)(images, weights), expected, atol=1e-5)
+
+
 def test_wrong_input_is_refused():
     vertices, faces, camera, uv, uv_faces = two_sheets()
     image = jnp.zeros((8, 8, 3))
