@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 
 from render_jax.planes import at_pixels, in_chunks, interpolate_planes, pixel_centres
@@ -83,7 +84,7 @@ def check_mesh(vertices: Array, faces: Array | np.ndarray, image_size: tuple[int
     if len(image_size) != 2 or min(image_size) < 1:
         raise ValueError(f"expected image_size=(height, width) of positive integers, not {image_size}")
     # Faces that are known, NumPy's or JAX's, can be checked to index vertices; a gather would clamp them silently.
-    if isinstance(faces, jax.core.Tracer) or faces.size == 0:
+    if isinstance(faces, Tracer) or faces.size == 0:
         return
     known = np.asarray(faces)
     if known.min() < 0 or known.max() >= vertices.shape[0]:

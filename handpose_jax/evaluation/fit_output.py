@@ -40,10 +40,10 @@ def write_numbers(
     """`fits.npz`, `fits.json` and, with truth, `metrics.json`."""
     with path_for("fits.npz").open("wb") as file:
         np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
-    _write_json(path_for("fits.json"), report)
+    write_json(path_for("fits.json"), report)
     if metrics is not None:
         finite = {key: number(value) if isinstance(value, float) else value for key, value in metrics.items()}
-        _write_json(path_for("metrics.json"), finite)
+        write_json(path_for("metrics.json"), finite)
 
 
 def write_meshes(
@@ -152,7 +152,8 @@ def _numbered(stems: Sequence[str]) -> list[str]:
     return names
 
 
-def _write_json(path: pathlib.Path, content: Mapping[str, Any]) -> None:
+def write_json(path: pathlib.Path, content: Mapping[str, Any]) -> None:
+    """A JSON file, indented, rows of numbers on one line."""
     text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
     # A row of numbers belongs on one line; lists that hold no other list, object or string are such rows.
     text = re.sub(r'\[[^\[\]{}"]*\]', lambda row: " ".join(row.group().split()), text)

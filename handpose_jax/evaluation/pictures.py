@@ -88,7 +88,7 @@ def overlay(
     meshes = np.asarray(shown, np.float32) / 255.0
     # Far hands first: a nearer one covers them.
     for hand in sorted(fitted, key=lambda hand: -float(np.mean(np.asarray(hand.vertices)[:, 2]))):
-        meshes = _rendered(hand.vertices, hand.faces, panel_camera, meshes)
+        meshes = rendered(hand.vertices, hand.faces, panel_camera, meshes)
     sides = [_side_view(hand, panel_camera, panel_size, fill=len(fitted) > 1) for hand in fitted]
 
     labels = "; ".join(hand.label for hand in hands if hand.label)
@@ -139,7 +139,7 @@ def turntable(
     background = np.full((size, size, 3), _SIDE_BACKGROUND, np.float32)
     frames = []
     for rotation, translation in zip(np.asarray(rotations), np.asarray(translations), strict=True):
-        frames.append(to_image(_rendered(points @ rotation.T + translation, faces, camera, background, colour)))
+        frames.append(to_image(rendered(points @ rotation.T + translation, faces, camera, background, colour)))
     return frames
 
 
@@ -157,7 +157,7 @@ def _render(vertices, faces, camera, background, colour, image_size):
     ).image
 
 
-def _rendered(vertices, faces, camera, background, colour: Sequence[float] = SKIN) -> Float[np.ndarray, "h w 3"]:
+def rendered(vertices, faces, camera, background, colour: Sequence[float] = SKIN) -> Float[np.ndarray, "h w 3"]:
     """The lit mesh over a background; faces are traced, so both sides and every picture share one program."""
     float32 = (np.asarray(array, np.float32) for array in (vertices, camera, background, colour))
     points, matrix, ground, tone = float32
@@ -179,7 +179,7 @@ def _side_view(hand: PicturedHand, camera: Float[np.ndarray, "3 3"], size: int, 
     camera[:2] *= zoom if fill else min(1.0, zoom)
     camera[:2, 2] = 0.5 * size
     background = np.full((size, size, 3), _SIDE_BACKGROUND, np.float32)
-    return to_image(_rendered(turned, hand.faces, camera, background))
+    return to_image(rendered(turned, hand.faces, camera, background))
 
 
 def _square_around(

@@ -11,14 +11,55 @@ _SHAPES = 9
 _COLOUR_DRAWS = 9
 
 
-def sample_background(key: PRNGKeyArray, size: int) -> Float[Array, "size size 3"]:
-    """A random picture without hands, display values in [0, 1]."""
+def sample_background(
+    key: PRNGKeyArray,
+    size: int,
+    detail: tuple[float, float] = (0.01, 0.07),
+    exponent: tuple[float, float] = (1.1, 1.7),
+) -> Float[Array, "size size 3"]:
+    """A random picture without hands, display values in [0, 1].
+
+    Args:
+      key: decides everything.
+      size: edge, pixels.
+      detail: range of the noise's amplitude.
+      exponent: range of its exponent, see `clouds`.
+    """
     colour_key, shape_key, cloud_key = jax.random.split(key, 3)
     draws = jax.random.uniform(colour_key, (_COLOUR_DRAWS + 4,))
     picture = gradient(draws[-4], size, *palette(draws[:_COLOUR_DRAWS])[:2])
     amount = jnp.where(draws[-3] < 0.8, 1.0, 0.0)
     picture = shapes(shape_key, picture, palette(draws[:_COLOUR_DRAWS]), amount)
-    return jnp.clip(picture + (0.01 + 0.06 * draws[-2] ** 2) * clouds(cloud_key, size, 1.1 + 0.6 * draws[-1]), 0.0, 1.0)
+    amplitude = detail[0] + (detail[1] - detail[0]) * draws[-2] ** 2
+    noise = clouds(cloud_key, size, exponent[0] + (exponent[1] - exponent[0]) * draws[-1])
+    return jnp.clip(picture + amplitude * noise, 0.0, 1.0)
+
+
+def cut_out(
+    key: PRNGKeyArray, pictures: Float[Array, "pictures height width 3"], size: int
+) -> Float[Array, "size size 3"]:
+    """A random square of a random picture, mirrored or not; display values in [0, 1].
+
+    Args:
+      key: decides everything.
+      pictures: at least `size` high and wide; floats in [0, 1] or uint8.
+      size: edge of the square, pixels.
+
+    Raises:
+      ValueError: pictures of another shape, or smaller than the square.
+    """
+    if pictures.ndim != 4 or pictures.shape[0] < 1 or pictures.shape[3] != 3 or min(pictures.shape[1:3]) < size:
+        raise ValueError(
+            f"expected backgrounds of shape (pictures, height, width, 3), at least {size} pixels high and wide, got "
+            f"{pictures.shape}; resize them"
+        )
+    draws = jax.random.uniform(key, (4,))
+    limits = np.array([pictures.shape[0], pictures.shape[1] - size + 1, pictures.shape[2] - size + 1], np.float32)
+    # A product of a number just below 1 may round up to the limit; dynamic_slice moves such a start back.
+    start = jnp.floor(draws[:3] * limits).astype(jnp.int32)
+    cut = jax.lax.dynamic_slice(pictures, (start[0], start[1], start[2], jnp.int32(0)), (1, size, size, 3))[0]
+    cut = cut.astype(jnp.float32) / 255.0 if cut.dtype == jnp.uint8 else cut.astype(jnp.float32)
+    return jnp.where(draws[3] < 0.5, cut, cut[:, ::-1])
 
 
 def palette(draws: Float[Array, "9"]) -> Float[Array, "4 3"]:

@@ -4,7 +4,7 @@ import itertools
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from mano_jax.rotations import PRECISION, axis_angle_to_matrix
 
@@ -17,6 +17,9 @@ _BREADTH = (1.00, 1.00, 1.00, 1.00, 1.01, 1.03, 1.08, 1.16, 1.28, 1.38, 1.44, 1.
 _RINGS = len(_ALONG) - 1
 _BENT_AT = 0.060
 """Metres from the wrist joint at which the forearm has its whole bend; it begins at the hand's border."""
+
+SLEEVE_FROM = 0.04
+"""Metres from the hand's border at which a sleeve begins."""
 
 
 def border_ring(faces: Int[np.ndarray, "faces 3"]) -> Int[np.ndarray, "ring"]:
@@ -51,13 +54,17 @@ def forearm_faces(faces: Int[np.ndarray, "faces 3"]) -> Int[np.ndarray, "more 3"
     return np.concatenate([faces, *tube, end]).astype(np.int32)
 
 
+def sleeved_rings(length: float) -> Bool[np.ndarray, "rings"]:
+    """Which of the forearm's rings a sleeve covers; the middle of its end goes with the last."""
+    return length * np.array(_ALONG[1:]) > SLEEVE_FROM
+
+
 def forearm_vertices(
     border: Float[Array, "ring 3"],
     wrist: Float[Array, "3"],
     rotation: Float[Array, "3 3"],
     bend: Float[Array, "2"],
     thickening: Float[Array, ""] | float = 0.0,
-    sleeve_from: float = 0.04,
     length: float = 1.0,
 ) -> Float[Array, "forearm 3"]:
     """Vertices of the forearm: rings in the border's order, then the middle of its end.
@@ -67,7 +74,7 @@ def forearm_vertices(
       wrist: the wrist joint.
       rotation: from the model's frame (right hand: the forearm lies along +x) to that of `border`.
       bend: of the forearm against the hand, radians: towards the back of the hand, towards the thumb.
-      thickening: metres added to the radius from `sleeve_from` metres on: a sleeve.
+      thickening: metres added to the radius from SLEEVE_FROM metres on: a sleeve.
       length: as a share of a whole forearm; a few hundredths close the wrist with little more than a lid.
     """
     dtype = border.dtype
@@ -83,7 +90,7 @@ def forearm_vertices(
     outwards = offsets * jnp.asarray(np.array([0.0, 1.0, 1.0]), dtype)[None] / radius
     # The border lies in a plane but for the pose correctives; what it departs from it by fades out.
     flatness = jnp.asarray(np.maximum(0.0, 1.0 - along / 0.03), dtype)
-    sleeve = jnp.asarray((along > sleeve_from) & (table[:, 1] > 0), dtype) * thickening
+    sleeve = jnp.asarray((along > SLEEVE_FROM) & (table[:, 1] > 0), dtype) * thickening
     axis = jnp.asarray(np.array([1.0, 0.0, 0.0]), dtype)
     centres = middle[None] + jnp.asarray(along, dtype)[:, None] * axis[None]
     rings = centres[:, None] + scales[:, None] * offsets[None] + sleeve[:, None, None] * outwards[None]

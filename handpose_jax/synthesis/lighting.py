@@ -12,7 +12,7 @@ from render_jax import Lights, normalize, rasterize
 
 _SHADOW_SIZE = 160
 _SHADOW_BIAS = 0.0035
-"""Metres. What lies nearer behind the first surface counts as lit, or surfaces would shadow themselves."""
+"""Metres, for maps of _SHADOW_SIZE cells; in proportion to the cells for others."""
 
 
 class Illumination(NamedTuple):
@@ -66,16 +66,21 @@ def sample_light(key: PRNGKeyArray) -> Illumination:
 
 
 class ShadowMap(NamedTuple):
-    """A surface seen from a light far away: rows of `frame` are the map's u and v and the way of the light."""
+    """A surface seen from a light far away: rows of `frame` are the map's u and v and the way of the light.
+
+    What lies less than `bias` metres behind the first surface counts as lit, or surfaces would shadow themselves.
+    """
 
     frame: Float[Array, "3 3"]
     origin: Float[Array, "3"]
     scale: Float[Array, ""]
     depth: Float[Array, "map map"]
+    bias: float | Float[Array, ""] = _SHADOW_BIAS
 
     def lit(self, points: Float[Array, "n 3"]) -> Float[Array, "n"]:
         """Share of the light that reaches points, softened over about two cells of the map."""
         local = jnp.einsum("ab,nb->na", self.frame, points - self.origin[None], precision=PRECISION)
+        last = self.depth.shape[0] - 1
         u, v = local[:, 0] * self.scale - 0.5, local[:, 1] * self.scale - 0.5
         left, top = jnp.floor(u), jnp.floor(v)
         total = jnp.zeros_like(u)
@@ -83,16 +88,23 @@ class ShadowMap(NamedTuple):
         for row in (-1, 0, 1, 2):
             for column in (-1, 0, 1, 2):
                 weight = _tent(u - left - column) * _tent(v - top - row)
-                at = [jnp.clip(x, 0, _SHADOW_SIZE - 1).astype(jnp.int32) for x in (top + row, left + column)]
-                free = local[:, 2] < self.depth[at[0], at[1]] + _SHADOW_BIAS
+                at = [jnp.clip(x, 0, last).astype(jnp.int32) for x in (top + row, left + column)]
+                free = local[:, 2] < self.depth[at[0], at[1]] + self.bias
                 total = total + weight * jnp.where(free, 1.0, 0.0)
         return total
 
 
 def shadow_map(
-    vertices: Float[Array, "surface 3"], faces: Int[np.ndarray, "faces 3"], direction: Float[Array, "3"]
+    vertices: Float[Array, "surface 3"],
+    faces: Int[np.ndarray, "faces 3"],
+    direction: Float[Array, "3"],
+    size: int = _SHADOW_SIZE,
+    cull: str | None = None,
 ) -> ShadowMap:
-    """The depth of a surface seen from a light in `direction`."""
+    """The depth of a surface seen from a light in `direction`, on a map of `size` cells along each side.
+
+    `cull` as for `rasterize`: "back" is faster where surfaces are closed.
+    """
     down = -direction
     helper = jnp.where(jnp.abs(down[1]) < 0.9, 1.0, 0.0) * jnp.asarray([0.0, 1.0, 0.0])
     helper = helper + jnp.where(jnp.abs(down[1]) < 0.9, 0.0, 1.0) * jnp.asarray([1.0, 0.0, 0.0])
@@ -100,14 +112,14 @@ def shadow_map(
     frame = jnp.stack([sideways, jnp.cross(down, sideways), down])
     local = jnp.einsum("ab,nb->na", frame, vertices, precision=PRECISION)
     low, high = local.min(axis=0), local.max(axis=0)
-    scale = _SHADOW_SIZE / (1.02 * jnp.maximum((high - low)[:2].max(), 1e-3))
+    scale = size / (1.02 * jnp.maximum((high - low)[:2].max(), 1e-3))
     # Depths must be positive; a metre is added and taken off again.
     shifted = local - low[None]
     screen = jnp.concatenate([shifted[:, :2] * scale, shifted[:, 2:] + 1.0], axis=1)
-    fragments = rasterize(screen, faces, (_SHADOW_SIZE, _SHADOW_SIZE), perspective=False)
+    fragments = rasterize(screen, faces, (size, size), cull=cull, perspective=False)
     depth = jnp.where(fragments.mask, fragments.depth - 1.0, jnp.inf)
     origin = jnp.einsum("ab,a->b", frame, low, precision=PRECISION)
-    return ShadowMap(frame, origin, scale, depth)
+    return ShadowMap(frame, origin, scale, depth, _SHADOW_BIAS * _SHADOW_SIZE / size)
 
 
 def _tent(offset: Float[Array, "n"]) -> Float[Array, "n"]:

@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from handpose_jax.synthesis.colour import encoded
 from handpose_jax.synthesis.lighting import Illumination, ShadowMap, shadow_map
+from handpose_jax.synthesis.occluders import Occluder, solids
 from handpose_jax.synthesis.surface import Surface
 from mano_jax.rotations import PRECISION
 from render_jax import Pinhole, normalize, rasterize, shade
@@ -24,10 +25,16 @@ _OCCLUSION_POWER = (0.75, 1.05, 1.10)
 
 
 class Picture(NamedTuple):
-    """Display values over the background, and the share of each pixel that the hand (without forearm) covers."""
+    """Display values over the background, and the share of each pixel that the hand (without forearm) covers.
+
+    `face_index` is that of the samples, -1 where nothing is; `vertices` and `faces` are of all that was drawn.
+    """
 
     image: Float[Array, "height width 3"]
     mask: Float[Array, "height width"]
+    face_index: Int[Array, "large_height large_width"]
+    vertices: Float[Array, "all_vertices 3"]
+    faces: Int[np.ndarray, "all_faces 3"]
 
 
 def draw_surface(
@@ -40,6 +47,7 @@ def draw_surface(
     texture: Texture,
     supersample: int = 2,
     texture_per_pixel: bool = True,
+    solid: Occluder | None = None,
 ) -> Picture:
     """Draw a surface.
 
@@ -53,16 +61,28 @@ def draw_surface(
       texture: the surface's colour.
       supersample: samples along each side of a pixel.
       texture_per_pixel: evaluate the texture at every sample, or at the vertices only (faster, blurred).
+      solid: an object beside the surface; its faces come after the surface's.
     """
     height, width = background.shape[:2]
     size = (height * supersample, width * supersample)
     camera = camera.resized(supersample)
-    fragments = rasterize(camera.to_screen(surface.vertices), faces, size)
-    shadows = shadow_map(surface.vertices, faces, light.key_direction)
     painted = texture(surface.rest, surface.palmar) if not texture_per_pixel else None
     attributes = [surface.normals, surface.openness[:, None]]
     attributes += [painted] if painted is not None else [surface.rest, surface.palmar[:, None]]
-    corners = jnp.concatenate(attributes, axis=1)[faces]
+    vertices, attributes = surface.vertices, jnp.concatenate(attributes, axis=1)
+    if solid is not None:
+        faces = np.concatenate([faces, solids().faces + len(vertices)])
+        count = len(solid.vertices)
+        plain = [solid.normals, jnp.ones((count, 1)), jnp.broadcast_to(solid.colour, (count, 3))]
+        if painted is None:
+            # The colour stands where others have their place on the template; the last channel says so.
+            attributes = jnp.pad(attributes, ((0, 0), (0, 1)))
+            plain.append(jnp.ones((count, 2)))
+        own = jnp.concatenate(plain, axis=1)
+        vertices, attributes = jnp.concatenate([vertices, solid.vertices]), jnp.concatenate([attributes, own])
+    fragments = rasterize(camera.to_screen(vertices), faces, size)
+    shadows = shadow_map(vertices, faces, light.key_direction)
+    corners = attributes[faces]
     flat = jax.tree.map(lambda plane: plane.reshape(size[0] * size[1], *plane.shape[2:]), fragments)
 
     def light_up(sample: Array) -> Array:
@@ -70,6 +90,8 @@ def draw_surface(
         weights = flat.barycentric[sample]
         seen = jnp.einsum("nc,ncd->nd", weights, corners[flat.face_index[sample]], precision=PRECISION)
         colours = seen[:, 4:7] if painted is not None else texture(seen[:, 4:7], seen[:, 7])
+        if painted is None and solid is not None:
+            colours = jnp.where(seen[:, 8:] > 0.5, seen[:, 4:7], colours)
         u, v = (sample % size[1]).astype(seen.dtype) + 0.5, (sample // size[1]).astype(seen.dtype) + 0.5
         positions = camera.unproject(jnp.stack([u, v], axis=-1), flat.depth[sample])
         return _lit(normalize(seen[:, :3]), positions, colours, seen[:, 3], light, shadows)
@@ -79,7 +101,8 @@ def draw_surface(
     values, covered, hand = (
         _mean_of_squares(plane.astype(values.dtype), supersample) for plane in (values, fragments.mask, hand)
     )
-    return Picture(image=values + (1.0 - covered[..., None]) * background, mask=hand)
+    image = values + (1.0 - covered[..., None]) * background
+    return Picture(image, hand, fragments.face_index, vertices, faces)
 
 
 def _lit(

@@ -13,7 +13,7 @@ from mano_jax.forward import keypoints
 from mano_jax.keypoints import KEYPOINT_PARENTS
 from mano_jax.model import HandModel
 from mano_jax.pose_space import pose_from_coefficients
-from mano_jax.rotations import matrix_to_axis_angle
+from mano_jax.rotations import matrix_to_axis_angle, quaternion_to_matrix
 from render_jax import Pinhole
 
 LARGEST_SHAPE = 2.5
@@ -51,8 +51,13 @@ def sample_hand(key: PRNGKeyArray, model: HandModel, options: SynthesisOptions) 
     rotation = matrix_to_axis_angle(facing)
     points = keypoints(model, pose, shape, rotation, jnp.zeros(3, model.dtype))
     translation, camera = place(place_key, points, options)
-    bend = jax.random.normal(bend_key, (2,)) * np.asarray(options.wrist_bend, np.float32)
-    return HandSample(pose, shape, rotation, translation, jnp.clip(bend, -0.7, 0.7), camera)
+    return HandSample(pose, shape, rotation, translation, sample_bend(bend_key, options), camera)
+
+
+def sample_bend(key: PRNGKeyArray, options: SynthesisOptions) -> Float[Array, "2"]:
+    """The forearm's bend against the hand, radians: flexion, deviation."""
+    bend = jax.random.normal(key, (2,)) * np.asarray(options.wrist_bend, np.float32)
+    return jnp.clip(bend, -0.7, 0.7)
 
 
 def sample_pose(key: PRNGKeyArray, model: HandModel, options: SynthesisOptions) -> Float[Array, "45"]:
@@ -73,10 +78,13 @@ def sample_shape(key: PRNGKeyArray, model: HandModel, options: SynthesisOptions)
 
 
 def sample_view(key: PRNGKeyArray, options: SynthesisOptions) -> Float[Array, "3 3"]:
-    """Rotation from the model's frame to the camera's: a direction uniform on a band of the sphere, and a roll."""
+    """Rotation from the model's frame to the camera's: a direction uniform on a part of the sphere, and a roll."""
     draws = jax.random.uniform(key, (3,))
-    low, high = options.view_along
-    along, around = low + (high - low) * draws[0], jnp.pi * (2.0 * draws[1] - 1.0)
+    if options.view_within is None:
+        low, high = options.view_along
+        along, around = low + (high - low) * draws[0], jnp.pi * (2.0 * draws[1] - 1.0)
+    else:
+        along, around = _from_palm_or_back(draws[0], draws[1], options.view_within)
     # A normal number from a uniform one, kept off the ends at which it would be infinite.
     roll = options.roll_deviation * jax.scipy.special.ndtri(jnp.clip(draws[2], 0.005, 0.995))
     across = jnp.sqrt(1.0 - along * along)
@@ -88,6 +96,20 @@ def sample_view(key: PRNGKeyArray, options: SynthesisOptions) -> Float[Array, "3
     up = jnp.cos(roll) * upright + jnp.sin(roll) * sideways
     down, forward = -up, -to_camera
     return jnp.stack([jnp.cross(down, forward), down, forward])
+
+
+def _from_palm_or_back(one: Array, other: Array, within: float) -> tuple[Array, Array]:
+    """The component along x and the angle from y to z of a direction within some degrees of y or -y, uniform."""
+    back = other < 0.5
+    around = 2.0 * jnp.pi * jnp.where(back, 2.0 * other, 2.0 * other - 1.0)
+    normal = 1.0 - (1.0 - np.cos(np.radians(within)).astype(np.float32)) * one
+    aside = jnp.sqrt(jnp.maximum(1.0 - normal * normal, 0.0))
+    return aside * jnp.cos(around), jnp.arctan2(aside * jnp.sin(around), jnp.where(back, normal, -normal))
+
+
+def random_rotation(key: PRNGKeyArray) -> Float[Array, "3 3"]:
+    """Uniform over all rotations: that of a normal quaternion, which has no preferred direction."""
+    return quaternion_to_matrix(jax.random.normal(key, (4,)))
 
 
 def place(

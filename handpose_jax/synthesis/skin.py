@@ -4,6 +4,7 @@ Tones come from a curve through CIELAB; on it lie a lighter palm, redder knuckle
 fingers bend, lines of the palm and mottling. All sizes are this project's choice, as fractions of the model's bones.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -12,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from handpose_jax.synthesis.colour import linear_from_lab
+from handpose_jax.synthesis.forearm import SLEEVE_FROM
 from handpose_jax.synthesis.options import SynthesisOptions
 from mano_jax.anatomy import joint_axes
 from mano_jax.model import HandModel
@@ -21,8 +23,11 @@ from mano_jax.rotations import PRECISION
 _DISTAL = np.array([14, 2, 5, 11, 8])
 """Last joint of each finger among the 15 finger joints, thumb to little."""
 _WAVES = 14
-_CUFF = 0.04
-"""Metres from the hand's border to the cuff."""
+DARK_SHARES = (0.75, 1.0, 1.0)
+"""How much of a crease's darkness each channel takes."""
+NAIL_BED = (0.68, 0.40, 0.35)
+NAIL_END = (0.74, 0.62, 0.55)
+RIM_SHADE = 0.35
 
 
 class SkinTone(NamedTuple):
@@ -108,46 +113,34 @@ def skin_map(model: HandModel) -> SkinMap:
         tips=tips,
         lengths=jnp.sqrt(jnp.sum(bones * bones, axis=1)),
         palm_lines=lines,
-        cuff=model.template[:, 0].max() + _CUFF,
+        cuff=model.template[:, 0].max() + SLEEVE_FROM,
     )
+
+
+class SkinPattern(NamedTuple):
+    """What of the skin's colour depends on the place alone, the same for all people; shares in [0, 1] but `red`.
+
+    Attributes:
+      inner: of the palm's colour against the back's.
+      red: of reddening: knuckles, fingertips, palm.
+      dark: of darkening by creases, folds and lines.
+      nail, pale, rim: of nails, of their pale ends, of the dark rim around them.
+    """
+
+    inner: Float[Array, "points"]
+    red: Float[Array, "points"]
+    dark: Float[Array, "points"]
+    nail: Float[Array, "points"]
+    pale: Float[Array, "points"]
+    rim: Float[Array, "points"]
 
 
 def skin_colour(
     tone: SkinTone, places: SkinMap, rest: Float[Array, "points 3"], palmar: Float[Array, "points"]
 ) -> Float[Array, "points 3"]:
     """Linear RGB reflectance of points of the template's surface."""
-    dtype = rest.dtype
-    inner = _smoothstep(-0.25, 0.55, palmar)
-    outer = _smoothstep(0.1, 0.7, -palmar)
-    # [points, joints, (across, dorsal, along)], metres.
-    local = jnp.einsum("jab,pjb->pja", places.frames, rest[:, None] - places.joints[None], precision=PRECISION)
-    across, dorsal, along = local[..., 0], local[..., 1], local[..., 2]
-    near = jnp.exp(-0.5 * (jnp.sum(local * local, axis=-1) / jnp.square(0.009)))
-    pads = rest[:, None] - places.tips[None]
-    tips = jnp.exp(-0.5 * jnp.sum(pads * pads, axis=-1) / 0.009**2).sum(1)
-    red = tone.redness * (0.55 * outer * near.sum(1) + 0.50 * tips + 0.10 * inner)
-
-    # Creases: thin dark lines across the palmar side at each joint, faint folds over it on the back.
-    beside = jnp.exp(-0.5 * jnp.square(across / 0.009)) * jnp.exp(-0.5 * jnp.square(dorsal / 0.02))
-    crease = (jnp.exp(-jnp.abs(along) / 0.0007) * beside).sum(1) * inner
-    folds = (0.5 + 0.5 * jnp.cos(2 * np.pi * along / 0.0026)) * jnp.exp(-0.5 * jnp.square(along / 0.0035)) * beside
-    folds = (folds * jnp.asarray(_is_hinge(), dtype)[None]).sum(1) * outer
-    lines = _palm_lines(places, rest) * _smoothstep(0.3, 0.8, palmar)
-
-    mottle = jnp.einsum("pa,wa->pw", rest, tone.mottling[:, :3] * 110.0, precision=PRECISION)
-    mottle = jnp.cos(mottle + 3.0 * tone.mottling[None, :, 3]).mean(1)
-    skin = tone.back[None] + inner[:, None] * (tone.palm - tone.back)[None]
-    skin = skin * (1.0 + 0.16 * mottle[:, None] * jnp.asarray([0.7, 1.0, 1.0], dtype)[None])
-    skin = skin * jnp.exp(-red[:, None] * jnp.asarray([0.06, 0.34, 0.32], dtype)[None])
-    dark = jnp.clip(0.42 * crease + 0.22 * folds + 0.34 * lines, 0.0, 0.7)
-    skin = skin * (1.0 - dark[:, None] * jnp.asarray([0.75, 1.0, 1.0], dtype)[None])
-
-    nail, moon, rim = _nails(places, local)
-    nail_colour = 0.62 * skin + 0.38 * jnp.asarray([0.68, 0.40, 0.35], dtype)[None]
-    nail_colour = nail_colour + 0.5 * moon[:, None] * (jnp.asarray([0.74, 0.62, 0.55], dtype)[None] - nail_colour)
-    skin = skin * (1.0 - 0.35 * rim[:, None])
-    skin = skin + nail[:, None] * (nail_colour - skin)
-
+    pattern = skin_pattern(places, rest, palmar)
+    skin = with_details(plain_skin(tone, pattern, rest), pattern)
     sleeve = tone.sleeved * _smoothstep(-0.0006, 0.0006, rest[:, 0] - places.cuff)
     weave = 1.0 + 0.10 * jnp.cos(rest[:, 0] * 2 * np.pi / 0.0035) - 0.25 * jnp.exp(-(rest[:, 0] - places.cuff) / 0.002)
     weave = jnp.where(rest[:, 0] > places.cuff, weave, 1.0)
@@ -155,12 +148,68 @@ def skin_colour(
     return jnp.clip(skin, 0.0, 1.0)
 
 
-def _nails(places: SkinMap, local: Float[Array, "points 15 3"]) -> tuple[Array, Array, Array]:
+def skin_pattern(places: SkinMap, rest: Float[Array, "points 3"], palmar: Float[Array, "points"]) -> SkinPattern:
+    """The pattern at points of the template's surface."""
+    inner = _smoothstep(-0.25, 0.55, palmar)
+    outer = _smoothstep(0.1, 0.7, -palmar)
+    # Sums over joints with the points along the last axis: on a CPU several times as fast as the other way round.
+    columns = rest.T
+    turned = _product(places.frames.reshape(-1, 3), columns).reshape(15, 3, -1)
+    local = turned - _rowwise(places.frames, places.joints)[..., None]
+    across, dorsal, along = local[:, 0], local[:, 1], local[:, 2]
+    near = jnp.exp(-0.5 * (across * across + dorsal * dorsal + along * along) / 0.009**2)
+    pads = [columns[axis][None] - places.tips[:, axis, None] for axis in range(3)]
+    tips = jnp.exp(-0.5 * (pads[0] * pads[0] + pads[1] * pads[1] + pads[2] * pads[2]) / 0.009**2)
+    red = 0.55 * outer * _total(near) + 0.50 * _total(tips) + 0.10 * inner
+
+    # Creases: thin dark lines across the palmar side at each joint, faint folds over it on the back.
+    beside = jnp.exp(-0.5 * jnp.square(across / 0.009)) * jnp.exp(-0.5 * jnp.square(dorsal / 0.02))
+    crease = _total(jnp.exp(-jnp.abs(along) / 0.0007) * beside) * inner
+    folds = (0.5 + 0.5 * jnp.cos(2 * np.pi * along / 0.0026)) * jnp.exp(-0.5 * jnp.square(along / 0.0035)) * beside
+    folds = _product(jnp.asarray(_is_hinge(), rest.dtype)[None], folds)[0] * outer
+    lines = _palm_lines(places, columns) * _smoothstep(0.3, 0.8, palmar)
+    dark = jnp.clip(0.42 * crease + 0.22 * folds + 0.34 * lines, 0.0, 0.7)
+    return SkinPattern(inner, red, dark, *_nails(places, local))
+
+
+def plain_skin(tone: SkinTone, pattern: SkinPattern, rest: Float[Array, "points 3"]) -> Float[Array, "points 3"]:
+    """Linear RGB without creases and nails: smooth over several millimetres."""
+    dtype = rest.dtype
+    mottle = jnp.einsum("pa,wa->pw", rest, tone.mottling[:, :3] * 110.0, precision=PRECISION)
+    mottle = jnp.cos(mottle + 3.0 * tone.mottling[None, :, 3]).mean(1)
+    skin = tone.back[None] + pattern.inner[:, None] * (tone.palm - tone.back)[None]
+    skin = skin * (1.0 + 0.16 * mottle[:, None] * jnp.asarray([0.7, 1.0, 1.0], dtype)[None])
+    return skin * jnp.exp(-tone.redness * pattern.red[:, None] * jnp.asarray([0.06, 0.34, 0.32], dtype)[None])
+
+
+def with_details(skin: Float[Array, "points 3"], pattern: SkinPattern) -> Float[Array, "points 3"]:
+    """Skin with creases and nails."""
+    skin = skin * (1.0 - pattern.dark[:, None] * jnp.asarray(DARK_SHARES, skin.dtype)[None])
+    nail_colour = 0.62 * skin + 0.38 * jnp.asarray(NAIL_BED, skin.dtype)[None]
+    nail_colour = nail_colour + 0.5 * pattern.pale[:, None] * (jnp.asarray(NAIL_END, skin.dtype)[None] - nail_colour)
+    skin = skin * (1.0 - RIM_SHADE * pattern.rim[:, None])
+    return skin + pattern.nail[:, None] * (nail_colour - skin)
+
+
+def _product(left: Float[Array, "rows n"], right: Float[Array, "n columns"]) -> Float[Array, "rows columns"]:
+    return jnp.matmul(left, right, precision=PRECISION)
+
+
+def _total(values: Float[Array, "rows points"]) -> Float[Array, "points"]:
+    """The sum of the rows, as a product: what is added up is then computed in vectors first, not number by number."""
+    return _product(jnp.ones((1, len(values)), values.dtype), values)[0]
+
+
+def _rowwise(frames: Float[Array, "15 3 3"], joints: Float[Array, "15 3"]) -> Float[Array, "15 3"]:
+    return jnp.sum(frames * joints[:, None], axis=-1)
+
+
+def _nails(places: SkinMap, local: Float[Array, "15 3 points"]) -> tuple[Array, Array, Array]:
     """Share of nail, of its pale ends, and of the dark rim around it."""
-    across, dorsal, along = jnp.unstack(local[:, _DISTAL], axis=-1)
-    length = places.lengths[_DISTAL][None]
+    across, dorsal, along = jnp.unstack(local[_DISTAL], axis=1)
+    length = places.lengths[_DISTAL][:, None]
     # Half sizes as shares of the distal bone; the thumb's nail is broader.
-    half_width = length * jnp.asarray(np.array([0.25, 0.225, 0.225, 0.22, 0.22], np.float32))[None]
+    half_width = length * jnp.asarray(np.array([0.25, 0.225, 0.225, 0.22, 0.22], np.float32))[:, None]
     u, v = across / half_width, (along - 0.70 * length) / (0.25 * length)
     # A rounded rectangle: |u|^3 + |v|^3 = 1.
     radius = jnp.cbrt(jnp.abs(u) ** 3 + jnp.abs(v) ** 3 + 1e-9)
@@ -169,19 +218,25 @@ def _nails(places: SkinMap, local: Float[Array, "points 15 3"]) -> tuple[Array, 
     rim = on_back * jnp.exp(-0.5 * jnp.square((radius - 1.02) / 0.07))
     half_moon = 0.5 * _smoothstep(0.40, 0.34, jnp.sqrt(u * u * 0.5 + jnp.square(v + 0.95)))
     edge = 0.9 * _smoothstep(0.72, 0.80, v + 0.08 * u * u)
-    return nail.max(1), (nail * jnp.maximum(half_moon, edge)).max(1), rim.max(1)
+    pale = nail * jnp.maximum(half_moon, edge)
+    return _largest(nail), _largest(pale), _largest(rim)
 
 
-def _palm_lines(places: SkinMap, rest: Float[Array, "points 3"]) -> Float[Array, "points"]:
+def _palm_lines(places: SkinMap, columns: Float[Array, "3 points"]) -> Float[Array, "points"]:
     """Closeness to the three lines of the palm, seen from the palm (x and z only)."""
     plane = np.array([0, 2])
     begins, ends = places.palm_lines[:, :-1, plane].reshape(-1, 2), places.palm_lines[:, 1:, plane].reshape(-1, 2)
     bones = ends - begins
-    offsets = rest[:, None, plane] - begins[None]
-    share = jnp.clip(jnp.sum(offsets * bones[None], -1) / jnp.sum(bones * bones, -1)[None], 0.0, 1.0)
-    apart = offsets - share[..., None] * bones[None]
-    distance = jnp.sqrt(jnp.sum(apart * apart, -1).min(1) + 1e-12)
+    x, z = columns[0][None] - begins[:, :1], columns[2][None] - begins[:, 1:]
+    length = jnp.sum(bones * bones, axis=1, keepdims=True)
+    share = jnp.clip((x * bones[:, :1] + z * bones[:, 1:]) / length, 0.0, 1.0)
+    x, z = x - share * bones[:, :1], z - share * bones[:, 1:]
+    distance = jnp.sqrt(functools.reduce(jnp.minimum, jnp.unstack(x * x + z * z)) + 1e-12)
     return jnp.exp(-distance / 0.0009)
+
+
+def _largest(values: Float[Array, "rows points"]) -> Float[Array, "points"]:
+    return functools.reduce(jnp.maximum, jnp.unstack(values))
 
 
 def _is_hinge() -> np.ndarray:

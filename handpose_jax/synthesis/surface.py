@@ -11,7 +11,7 @@ from handpose_jax.synthesis.forearm import border_ring, forearm_faces, forearm_v
 from mano_jax.anatomy import joint_axes
 from mano_jax.model import HandModel, Topology
 from mano_jax.rotations import PRECISION
-from render_jax import vertex_normals
+from render_jax import normalize, vertex_normals
 
 _ROUNDING = 0.75
 """Share of the way from an edge's middle to the curved surface that its ends' normals suggest."""
@@ -118,27 +118,58 @@ def hand_surface(
 
 
 def openness_at(
-    vertices: Float[Array, "vertices 3"], normals: Float[Array, "vertices 3"], faces: Int[np.ndarray, "faces 3"]
+    vertices: Float[Array, "vertices 3"],
+    normals: Float[Array, "vertices 3"],
+    faces: Int[np.ndarray, "faces 3"],
+    patches: Int[np.ndarray, "vertices"] | None = None,
 ) -> Float[Array, "vertices"]:
     """1 minus the sum of the other vertices' form factors, each taken as a disc of its share of the surface.
 
     Cheap ambient occlusion: what lies behind something else is counted too, so crowded places come out too dark.
     Source: Bunnell, "Dynamic Ambient Occlusion and Indirect Lighting", GPU Gems 2, 2005.
+
+    Args:
+      vertices: of the surface, metres.
+      normals: unit, there.
+      faces: of the surface.
+      patches: if given, the patch that each vertex belongs to, 0 and on: a patch is one disc, which is cheaper.
     """
     corners = vertices[faces]
     crosses = jnp.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     shares = jnp.sqrt(jnp.maximum(jnp.sum(crosses * crosses, axis=1), 1e-20)) / 6.0
     areas = jnp.zeros(len(vertices), vertices.dtype).at[faces.T.reshape(-1)].add(jnp.concatenate([shares] * 3))
     dot = functools.partial(jnp.einsum, precision=PRECISION)
+    discs, facing = vertices, normals
+    if patches is not None:
+        weighted = jnp.concatenate([areas[:, None] * vertices, areas[:, None] * normals, areas[:, None]], axis=1)
+        sums = jnp.zeros((int(patches.max()) + 1, 7), vertices.dtype).at[patches].add(weighted)
+        areas = sums[:, 6]
+        discs, facing = sums[:, :3] / areas[:, None], normalize(sums[:, 3:6])
     # [receiver, sender], from products of matrices: differences of all pairs would be three times the memory.
-    squares = jnp.sum(vertices * vertices, axis=1)
-    squared = squares[:, None] + squares[None] - 2.0 * dot("ia,ja->ij", vertices, vertices)
+    squares, disc_squares = jnp.sum(vertices * vertices, axis=1), jnp.sum(discs * discs, axis=1)
+    squared = squares[:, None] + disc_squares[None] - 2.0 * dot("ia,ja->ij", vertices, discs)
     squared = jnp.maximum(squared, 1e-7)
-    own, from_other = jnp.sum(normals * vertices, axis=1), dot("ia,ja->ij", normals, vertices)
-    receiving = jnp.maximum(from_other - own[:, None], 0.0)
-    sending = jnp.maximum(from_other.T - own[None], 0.0)
+    own, disc_own = jnp.sum(normals * vertices, axis=1), jnp.sum(facing * discs, axis=1)
+    receiving = jnp.maximum(dot("ia,ja->ij", normals, discs) - own[:, None], 0.0)
+    sending = jnp.maximum(dot("ia,ja->ij", vertices, facing) - disc_own[None], 0.0)
     factors = areas[None] * receiving * sending / (squared * (np.pi * squared + areas[None]))
     return jnp.clip(1.0 - jnp.sum(factors, axis=1), 0.0, 1.0)
+
+
+@functools.lru_cache(maxsize=8)
+def patches_of(topology: Topology) -> Int[np.ndarray, "coarse_vertices"]:
+    """Vertices of hand and forearm in patches: one and its neighbours that belong to no patch before."""
+    coarse = surface_topology(topology).coarse
+    beside: list[set[int]] = [set() for _ in range(int(coarse.max()) + 1)]
+    for face in coarse.tolist():
+        for vertex in face:
+            beside[vertex].update(face)
+    patches, count = np.full(len(beside), -1, np.int32), 0
+    for vertex, near in enumerate(beside):
+        if patches[vertex] < 0:
+            patches[[other for other in near if patches[other] < 0]] = count
+            count += 1
+    return patches
 
 
 def palmar_side(model: HandModel, rest: Float[Array, "coarse 3"]) -> Float[Array, "coarse"]:

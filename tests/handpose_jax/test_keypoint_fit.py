@@ -310,6 +310,7 @@ def test_ten_thousand_hard_problems():
 # Scale and uncertainty
 
 
+@pytest.mark.slow
 def test_a_known_hand_length_fixes_the_scale():
     shape = np.array([1.5, -0.5, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0], np.float32)
     hands = random_hands(CHUNK, 10, shape=shape)

@@ -107,6 +107,7 @@ def test_left_hand_is_the_mirror_image(hand, spheres):
     assert float(left_energy) == pytest.approx(float(right_energy), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_separated_poses_are_free_near_and_within_limits(hand, spheres):
     free = jnp.asarray(named_pose("open"), jnp.float32)
     # Index and middle finger cross: the MCPs alone can undo it.
@@ -156,6 +157,7 @@ def test_sampled_poses_are_varied_and_within_limits(hand, sampled):
     assert np.quantile(curl, 0.1) < 0.5
 
 
+@pytest.mark.slow
 def test_first_samples_do_not_depend_on_the_count(hand, spheres, sampled):
     sample = jax.jit(mano_jax.sample_poses, static_argnums=2)
     few = sample(hand, jax.random.key(0), 3, spheres=spheres)

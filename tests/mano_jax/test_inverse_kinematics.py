@@ -92,6 +92,7 @@ def test_both_sides_are_solved_alike():
     assert np.median(wrong_side.residual) > 50.0 * np.median(right.residual)
 
 
+@pytest.mark.slow
 def test_any_order_of_keypoints_one_hand_and_any_batch():
     points = jitted_keypoints(hand(), *plausible(2, 32))
     expected = jitted_solve(hand(), points)
@@ -195,6 +196,7 @@ def test_meshes_come_back_exactly():
     assert not solution.converged[1]
 
 
+@pytest.mark.slow
 def test_mesh_of_known_shape_and_one_hand():
     some = hand("left").at_vertices(tuple(range(0, 778, 4)))
     pose, shape, rotation, translation = plausible(9, 1, "left")

@@ -109,6 +109,7 @@ def test_parts_are_where_the_fingers_are(side: str):
     assert (agree.sum(axis=1) >= 2).mean() > 0.99
 
 
+@pytest.mark.slow
 def test_two_hands_are_both_hands():
     left, right = open_hand("left"), open_hand("right")
     hands = two_hands(left, right)

@@ -217,6 +217,7 @@ def test_no_input_makes_nan(corners):
     assert not any(np.isnan(leaf).any() for leaf in jax.tree.leaves(gradients))
 
 
+@pytest.mark.slow
 def test_maps_over_a_batch_and_over_near():
     meshes = [padded(*crossing_triangles(seed)) for seed in range(3)]
     points, faces = (jnp.stack(arrays) for arrays in zip(*meshes, strict=True))
@@ -230,6 +231,7 @@ def test_maps_over_a_batch_and_over_near():
         assert (alone.depth[alone.mask] >= near * (1 - 1e-5)).all()
 
 
+@pytest.mark.slow
 def test_a_parallel_projection_is_cut_as_well():
     camera = render_jax.WeakPerspective(10.0, jnp.array([13.0, 10.0]))
     # depth = 1 + x, seen where it is at least 0.5, that is x >= -0.5
@@ -243,6 +245,7 @@ def test_a_parallel_projection_is_cut_as_well():
     np.testing.assert_allclose(np.asarray(fragments.depth)[expected], 1 + x[expected], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_render_draws_the_floor_up_to_the_viewer():
     points, faces = jnp.asarray(FLOOR[0], jnp.float32), jnp.asarray(FLOOR[1])
     lights = render_jax.Lights(

@@ -100,6 +100,7 @@ def test_shrinking_averages_and_keeps_constants():
     np.testing.assert_allclose(back[14:50, 14:50], smooth[14:50, 14:50], atol=4e-3)
 
 
+@pytest.mark.slow
 def test_batches_may_mix_mirrored_and_not_and_gradients_reach_the_crop():
     image = random_image()
     crops = Crop(jnp.array([[20.0, 14.0], [20.0, 14.0]]), jnp.array([16.0, 16.0]), jnp.array([False, True]), size=16)

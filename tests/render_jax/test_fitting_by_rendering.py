@@ -46,6 +46,7 @@ def test_the_hand_starts_far_away(start_error):
     assert start_error > 50
 
 
+@pytest.mark.slow
 def test_a_hand_is_found_in_its_mask(model, vertices_of, mask, start_error):
     found, path = fit_silhouette.fit_mask(model, mask)
     truth = vertices_of(true_hand(model))
@@ -56,6 +57,7 @@ def test_a_hand_is_found_in_its_mask(model, vertices_of, mask, start_error):
     assert error < half_way < start_error
 
 
+@pytest.mark.slow
 def test_a_hand_is_found_in_its_depth_map(model, vertices_of, start_error):
     truth = vertices_of(true_hand(model))
     depth = fit_depth.observed_depth(truth, model.faces, SIZE, fit_depth.NOISE)

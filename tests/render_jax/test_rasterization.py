@@ -277,6 +277,7 @@ def test_parallel_projection_interpolates_affinely():
     np.testing.assert_allclose(fragments.depth[fragments.mask], expected[fragments.mask], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_vmap_equals_a_loop_also_nested_and_of_gradients(meshes):
     vertices, faces = meshes.sphere(rows=6, columns=8)
     screen = (vertices * [9, 9, 0.3] + [12, 10, 1]).astype(np.float32)

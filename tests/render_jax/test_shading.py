@@ -169,6 +169,7 @@ def test_soft_edges_are_composed_by_alpha_and_move_with_the_outline(mode):
     np.testing.assert_allclose(gradient[:, 0].sum(), slope, rtol=0.05)
 
 
+@pytest.mark.slow
 def test_soft_edges_show_the_colours_of_the_surface_nearby(meshes):
     vertices, faces = meshes.sphere()
     vertices = jnp.asarray((vertices * 0.12 + [0, 0, 1]).astype(np.float32))

@@ -143,6 +143,7 @@ def test_backends_and_merges_agree(meshes):
     np.testing.assert_allclose(gradients[0], gradients[2], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_traced_faces_give_the_same_edges(meshes):
     vertices, faces = reference.star(meshes.sphere, 8, 15, IMAGE)
 

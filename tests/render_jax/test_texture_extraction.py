@@ -100,6 +100,7 @@ def photograph(seed, size=96):
     return jnp.asarray(np.clip(image, 0, 1), jnp.float32)
 
 
+@pytest.mark.slow
 def test_any_image_on_any_mesh_is_given_back_at_35_decibels(ball, capsys):
     image = photograph(0)
     found = extract(image, *ball, 256, outline_margin=0)
@@ -121,6 +122,7 @@ def two_sheets():
     return vertices, faces, render_jax.Pinhole(80.0, 80.0, 32.0, 32.0), jnp.asarray(uv, jnp.float32), faces
 
 
+@pytest.mark.slow
 def test_what_is_hidden_takes_nothing_from_what_hides_it():
     sheets = two_sheets()
     image = np.zeros((64, 64, 3), np.float32)

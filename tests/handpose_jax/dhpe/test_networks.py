@@ -111,6 +111,7 @@ def test_three_steps_of_equations_5_and_6():
     np.testing.assert_array_equal(estimate.prediction.flatten(), estimate.h.flatten()[:, -1])
 
 
+@pytest.mark.slow
 def test_no_gradient_passes_the_arg_max():
     gradient = estimated()[-1]
     assert all(float(jnp.abs(leaf).max()) == 0.0 for leaf in jax.tree.leaves(gradient["pose_machine"]))
