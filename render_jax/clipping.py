@@ -80,7 +80,9 @@ def nearest_clipped_surface(
     points = jnp.where(usable[:, None], points, 0)
     coordinates = jnp.concatenate([camera.to_homogeneous(points), points[:, 2:]], axis=1)
     corners, kept = coordinates[faces.astype(jnp.int32)], usable[faces.astype(jnp.int32)].all(axis=1)
-    kept &= (jnp.abs(corners) < representable_range(dtype)[1]).all(axis=(1, 2))
+    # Products of four coordinates occur, in the derivatives of the weights.
+    largest = 0.125 * float(jnp.finfo(dtype).max) ** 0.25
+    kept &= (jnp.abs(corners) < largest).all(axis=(1, 2))
     corners = jnp.where(kept[:, None, None], corners, 0)
 
     perspective = not isinstance(camera, WeakPerspective)

@@ -101,7 +101,7 @@ def sample_object(key: PRNGKeyArray, joints: Float[Array, "21 3"], options: Synt
     nearer = 0.6 + 0.3 * draws[4]
     centre = jnp.where(held, 0.5 * (palm + fingertips), nearer * joint + 0.02 * (2.0 * draws[5:8] - 1.0))
     # Nearer things are drawn larger; and one that hides the whole hand teaches nothing.
-    size = jnp.where(held, jnp.minimum(size, 0.4 * span), 0.6 * nearer * size)
+    size = jnp.where(held, jnp.minimum(size, 0.4 * span), 0.8 * nearer * size)
     shares = 0.35 + 0.65 * draws[8:11]
     half = size * shares / shares.max()
 

@@ -33,7 +33,7 @@ class SynthesisOptions:
         Left out where it would hide more than half of the joints.
       object_held: share of the objects that lie in the hand; the others are before it.
       object_size: largest half size of an object, metres; the other two are 0.35 to 1 of it. Those before the hand are
-        0.6 times as large, as seen.
+        0.8 times as large, as seen.
       second_hand_share: share of the images with a second hand, at the first one, before or behind it; of the same
         person. Left out where it would hide more than half of the joints.
       second_hand_other: share of the second hands that are of the other side.
@@ -68,7 +68,7 @@ class SynthesisOptions:
     forearm_length: float = 1.0
     object_share: float = 0.0
     object_held: float = 0.5
-    object_size: tuple[float, float] = (0.015, 0.04)
+    object_size: tuple[float, float] = (0.015, 0.05)
     second_hand_share: float = 0.0
     second_hand_other: float = 0.85
     skin_angle: tuple[float, float] = (-50.0, 60.0)

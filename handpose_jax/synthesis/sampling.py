@@ -13,7 +13,7 @@ from mano_jax.forward import keypoints
 from mano_jax.keypoints import KEYPOINT_PARENTS
 from mano_jax.model import HandModel
 from mano_jax.pose_space import pose_from_coefficients
-from mano_jax.rotations import matrix_to_axis_angle, quaternion_to_matrix
+from mano_jax.rotations import matrix_to_axis_angle, quaternion_to_matrix, unit_quaternion
 from render_jax import Pinhole
 
 LARGEST_SHAPE = 2.5
@@ -109,7 +109,7 @@ def _from_palm_or_back(one: Array, other: Array, within: float) -> tuple[Array, 
 
 def random_rotation(key: PRNGKeyArray) -> Float[Array, "3 3"]:
     """Uniform over all rotations: that of a normal quaternion, which has no preferred direction."""
-    return quaternion_to_matrix(jax.random.normal(key, (4,)))
+    return quaternion_to_matrix(unit_quaternion(jax.random.normal(key, (4,))))
 
 
 def place(

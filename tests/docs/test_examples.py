@@ -14,7 +14,7 @@ PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 # Pages whose programs take longest to compile.
 # What everybody reads first runs in `make test`, the other pages in `make test-slow`.
-QUICK_PAGES = {"README.md", "mano_jax.md", "joints.md"}
+QUICK_PAGES = {"README.md", "mano_jax.md"}
 MARKED_PAGES = [
     pytest.param(page, marks=() if page.name in QUICK_PAGES else pytest.mark.slow, id=page.name) for page in PAGES
 ]

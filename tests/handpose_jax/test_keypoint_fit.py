@@ -192,6 +192,7 @@ def test_exact_image_keypoints(side):
     np.testing.assert_allclose(fits.joints, again, rtol=0.0, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", ["right", "left"])
 def test_exact_space_keypoints(side):
     hands = random_hands(CHUNK, 2, side)
@@ -224,6 +225,7 @@ def test_mirrored_problems_have_mirrored_results():
     np.testing.assert_allclose(left.joint_covariance_m2, right.joint_covariance_m2 * signs, rtol=1e-4, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_batches_are_fitted_as_hands_alone(monkeypatch):
     """Chunks, padding and neighbours change a fit by rounding only."""
     points = hard_problems(CHUNK + 6, 4)

@@ -122,6 +122,7 @@ def test_gif_keeps_all_frames_and_their_colours():
         gif_bytes([])
 
 
+@pytest.mark.slow
 def test_turntable_turns_once():
     """A ball off the centre of its mesh goes round: front, right, behind (hidden by none, smaller), left."""
     body = np.concatenate([ball(0, 0, 0, 0.01), ball(0.05, 0, 0, 0.01)])

@@ -10,6 +10,9 @@ import render_jax
 from handpose_jax.synthesis import SynthesisOptions, keys_of, sample_hand, synthetic_batch, synthetic_hand
 from handpose_jax.synthesis.images import SyntheticHand
 
+# The full path compiles long; `make test` sees it through the demo.
+pytestmark = pytest.mark.slow
+
 OPTIONS = SynthesisOptions(image_size=64)
 COUNT = 4
 

@@ -158,12 +158,14 @@ def test_objects_come_with_their_share_and_where_they_should(hand):
 
     before = objects(1.0, 0.0)
     present = np.ptp(before, axis=1).max(axis=1) > 0.0
-    # Left out are those that would hide most of the hand.
+    # Left out are those that would hide most of the hand; none is longer than a box's diagonal.
     assert present.mean() > 0.6
+    assert np.ptp(before, axis=1).max() < 2.0 * np.sqrt(3.0) * 0.8 * SynthesisOptions().object_size[1]
     depth = before[present].mean(axis=1)[:, 2]
     assert (depth < 0.95 * np.asarray(joints)[:, 2].max()).all()
     assert (depth > 0.25).all()
     some = objects(0.5, 1.0)
+    assert np.ptp(some, axis=1).max() < 2.0 * np.sqrt(3.0) * SynthesisOptions().object_size[1]
     absent = np.ptp(some, axis=1).max(axis=1) == 0.0
     assert 0.3 < absent.mean() < 0.7
     np.testing.assert_allclose(some[absent][:, 0], np.broadcast_to(joints[0], (absent.sum(), 3)), atol=1e-7)

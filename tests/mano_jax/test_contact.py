@@ -87,6 +87,7 @@ def test_depths_are_those_of_spheres_that_may_meet(hand, spheres):
     assert contact_depths(spheres, jnp.zeros(45), NO_SHAPE).max() < -0.003
 
 
+@pytest.mark.slow
 def test_energy_has_the_gradient_of_differences(hand, spheres):
     pose = crossed(hand)
     gradient = np.asarray(jax.grad(lambda p: contact_energy(spheres, p, NO_SHAPE))(pose), np.float64)

@@ -208,6 +208,7 @@ def test_gradients_are_finite_where_corners_lie_at_the_camera_or_on_the_plane():
 NUMBERS = st.floats(width=32, allow_nan=True, allow_infinity=True) | st.floats(-2, 2, width=32)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.tuples(NUMBERS, NUMBERS, NUMBERS), min_size=6, max_size=6))
 def test_no_input_makes_nan(corners):

@@ -124,6 +124,7 @@ def test_ambient_light_shows_colours_as_they_are():
     np.testing.assert_allclose(picture.image, np.broadcast_to(colour, (*SIZE, 3)), rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["outline", "softras"])
 def test_soft_edges_are_composed_by_alpha_and_move_with_the_outline(mode):
     vertices = jnp.array([[-0.1, -0.1, 1.0], [0.1, -0.1, 1.0], [0.0, 0.15, 1.0]])

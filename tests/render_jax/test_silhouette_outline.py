@@ -109,6 +109,7 @@ def test_gradient_agrees_with_finite_differences(meshes):
             np.testing.assert_allclose((gradient * direction).sum(), difference, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_backends_and_merges_agree(meshes):
     vertices, faces = reference.star(meshes.sphere, 8, 15, IMAGE)
     weight = np.random.default_rng(4).normal(size=IMAGE).astype(np.float32)
