@@ -147,7 +147,7 @@ def _skinned_planes(
     *columns, offsets = jax.lax.split(skinning, (3, 3, 3, 3), axis=1)
     coordinates = jax.lax.split(rest, (1, 1, 1), axis=1)
     planes = offsets + sum(column * coordinate for column, coordinate in zip(columns, coordinates, strict=True))
-    return planes.transpose(0, 2, 1)
+    return jnp.stack(jnp.unstack(planes, axis=1), axis=-1)
 
 
 def _joints(array: Float[Array, "joints *rest"], index: np.ndarray) -> Float[Array, "some *rest"]:
