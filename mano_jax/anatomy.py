@@ -88,8 +88,8 @@ def pose_from_angles(model: HandModel, angles: Float[ArrayLike, "*batch 15 3"]) 
 def clip_to_limits(model: HandModel, pose: Float[ArrayLike, "*batch 45"]) -> Float[Array, "*batch 45"]:
     """The pose with every joint angle moved into its limits."""
     angles = joint_angles(model, pose)
-    limits = joint_limits().astype(model.dtype).reshape((1,) * (angles.ndim - 2) + (15, 3, 2))
-    return pose_from_angles(model, jax.lax.clamp(*jnp.broadcast_arrays(limits[..., 0], angles, limits[..., 1])))
+    lowest, highest = _limits_beside(angles)
+    return pose_from_angles(model, jax.lax.clamp(*jnp.broadcast_arrays(lowest, angles, highest)))
 
 
 def limit_penalty(model: HandModel, pose: Float[ArrayLike, "*batch 45"]) -> Float[Array, "*batch"]:
@@ -98,6 +98,12 @@ def limit_penalty(model: HandModel, pose: Float[ArrayLike, "*batch 45"]) -> Floa
     Continuously differentiable; a term for losses. `clip_to_limits` is the projection onto the same set.
     """
     angles = joint_angles(model, pose)
-    limits = joint_limits().astype(model.dtype).reshape((1,) * (angles.ndim - 2) + (15, 3, 2))
-    excess = jax.nn.relu(angles - limits[..., 1]) + jax.nn.relu(limits[..., 0] - angles)
+    lowest, highest = _limits_beside(angles)
+    excess = jax.nn.relu(angles - highest) + jax.nn.relu(lowest - angles)
     return jnp.sum(excess * excess, axis=(-2, -1))
+
+
+def _limits_beside(angles: Float[Array, "*batch 15 3"]) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest angles in the dtype and with the number of axes of `angles`."""
+    limits = joint_limits().astype(angles.dtype).reshape((1,) * (angles.ndim - 2) + (15, 3, 2))
+    return limits[..., 0], limits[..., 1]

@@ -112,10 +112,9 @@ def _skinned_points(
 ) -> Float[Array, "vertices 3 hands"]:
     """Blended and skinned vertices, for a few of them."""
     basis = model.blend_basis.transpose(0, 2, 1)
-    poses, shapes = (
-        jnp.pad(basis[:CORRECTIVE_SIZE], ((9, 0), (0, 0), (0, 0))),
-        basis[CORRECTIVE_SIZE:][: shape.shape[1]],
-    )
+    # Zero rows for the wrist, so that `turns` is taken whole: a slice of it would be computed a second time.
+    poses = jnp.pad(basis[:CORRECTIVE_SIZE], ((9, 0), (0, 0), (0, 0)))
+    shapes = basis[CORRECTIVE_SIZE:][: shape.shape[1]]
     product = functools.partial(jnp.einsum, precision=PRECISION, preferred_element_type=model.dtype)
     rest = (
         model.template[:, :, None]

@@ -12,7 +12,6 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
-# Pages whose programs take longest to compile.
 # What everybody reads first runs in `make test`, the other pages in `make test-slow`.
 QUICK_PAGES = {"README.md", "mano_jax.md"}
 MARKED_PAGES = [
