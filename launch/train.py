@@ -79,6 +79,8 @@ def parsed(argv: Sequence[str]) -> flags.FlagValues:
         found = re.search(r'Did you mean "(\w+)" instead of "(\w+)"', str(error))
         if found:
             raise ValueError(f"config.{found[2]} is no field; did you mean config.{found[1]}?") from None
+        if "get_config" in str(error):
+            raise ValueError("--config: the file must define get_config(variant), as configs/dhpe.py does") from None
         raise ValueError(f"--config: the file has no section {error}") from None
     except ValueError as error:
         # ml_collections hands on the traceback of a config file that fails; its last line says why.
