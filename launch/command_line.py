@@ -17,6 +17,16 @@ EXIT_INTERRUPTED = 130
 
 
 def parse_flags(argv: Sequence[str], description: str, define: Callable[[flags.FlagValues], None]) -> flags.FlagValues:
+    """`parse_arguments` of a command that is given everything by flags."""
+    values, rest = parse_arguments(argv, description, define)
+    if rest:
+        raise ValueError(f"unexpected argument {rest[0]!r}; everything is given by flags, see --help")
+    return values
+
+
+def parse_arguments(
+    argv: Sequence[str], description: str, define: Callable[[flags.FlagValues], None]
+) -> tuple[flags.FlagValues, list[str]]:
     """Flags of one command, in a set of their own, so that commands can be called as functions, again and again.
 
     `--help` prints the description and every flag and exits with 0. An unknown flag, a bad value or a missing required
@@ -26,8 +36,12 @@ def parse_flags(argv: Sequence[str], description: str, define: Callable[[flags.F
       argv: the arguments, without the program's name.
       description: what the command does.
       define: defines the flags in the set it is given.
+
+    Returns:
+      The flags, and what stands between them, in order.
     """
     values = flags.FlagValues()
+    values.set_gnu_getopt()
     define(values)
     if any(argument in ("--help", "-h", "-help", "--helpfull") for argument in argv):
         print(description.strip() + "\n\nFlags:" + values.get_help())
@@ -36,9 +50,7 @@ def parse_flags(argv: Sequence[str], description: str, define: Callable[[flags.F
         rest = values(["command", *argv])
     except flags.Error as error:
         raise ValueError(str(error).replace("FATAL Flags parsing error: ", "")) from None
-    if len(rest) > 1:
-        raise ValueError(f"unexpected argument {rest[1]!r}; everything is given by flags, see --help")
-    return values
+    return values, rest[1:]
 
 
 def exit_code_of(command: Callable[[], None]) -> int:

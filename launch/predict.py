@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from launch.command_line import ProgressBar, StagedOutput, exit_code_of, one_line, parse_flags, staged_output, warn
+from launch.command_line import ProgressBar, StagedOutput, exit_code_of, one_line, parse_arguments, staged_output, warn
 
 # Heavy imports happen where they are used: --help and a mistyped flag answer at once.
 if TYPE_CHECKING:
@@ -77,17 +77,7 @@ def parsed(argv: Sequence[str]) -> tuple[flags.FlagValues, list[str]]:
     Raises:
       ValueError: a flag is mistyped, or one that is needed is missing.
     """
-    probe = flags.FlagValues()
-    define_flags(probe)
-    probe.set_gnu_getopt()
-    try:
-        images = list(probe(["command", *argv]))[1:]
-    except flags.Error:
-        images = []  # Reported below.
-    rest = list(argv)
-    for image in images:
-        rest.remove(image)
-    values = parse_flags(rest, str(__doc__), define_flags)
+    values, images = parse_arguments(argv, str(__doc__), define_flags)
     if not values.out:
         raise ValueError("--out is required, see --help")
     if not images and not values.annotations:
