@@ -38,8 +38,11 @@ def get_config(variant: str = "") -> ConfigDict:
             "image_size": 224,  # [paper]
             "pose_machine_size": 256,  # [derived] Maps of 32x32 [paper] from a network of stride 8.
             "pose_machine_width": 1.0,  # [paper]
+            "pose_machine_stages": 3,  # [paper]
+            "shared_features": 0,  # [paper] The 2D joint network is one of its own.
             "subcell": False,  # [paper] Arg max.
             "iterations": 3,  # [paper]
+            "estimator_width": 0,  # [paper] One layer.
             "refine_2d": True,  # [paper]
             "use_2d": True,  # [paper]
             "dtype": "float32",  # [ours] "bfloat16" on accelerators.
@@ -51,6 +54,7 @@ def get_config(variant: str = "") -> ConfigDict:
             "shape": 1.0,  # [ours] The weight; λ of each instance multiplies it [paper].
             "laplacian": 0.1,  # [ours]
             "features": 5e-4,  # [ours]
+            "features_every": 1,  # [paper] Of every image.
             "refiner": 2.5,  # [ours]
             "joints_2d": 1e-3,  # [ours]
             "projected_2d": 2.5,  # [ours] A term that the surviving text does not have.
@@ -60,6 +64,7 @@ def get_config(variant: str = "") -> ConfigDict:
             "pose_prior": 1e-4,  # [ours]
             "schedule": "scheduled",  # [paper]
             "tau": 15.0,  # [ours] Pixels of the 224 crop.
+            "heat_map_loss": "squared",  # [derived]
             "heat_map_deviation": 2.21,  # [ours] Of the public pose network of the same line.
             "mask": {"size": 64, "sigma": 1.25, "mode": "outline"},  # [ours]
         }

@@ -44,9 +44,14 @@ class NetworkOptions:
       pose_machine_size: edge the crop is resized to for the 2D joint network, pixels; an eighth of it is the number of
         cells of a score map.
       pose_machine_width: multiplies the 2D joint network's channels.
+      pose_machine_stages: its score maps, each seeing the one before.
+      shared_features: channels of a feature pyramid over F's own maps, from which the 2D joint network then starts, in
+        place of its own layers over the crop; its score maps have a quarter of `image_size` cells, and
+        `pose_machine_size` says nothing. 0: it looks at the crop itself.
       subcell: whether j2D is read off the score maps finer than a cell.
       iterations: how often the mesh estimator is applied.
       refine_2d: whether the 2D refiner runs; without it every iteration sees the score maps' joints.
+      estimator_width: of two hidden layers of the mesh estimator. 0: it is one linear layer.
       use_2d: whether the estimator sees 2D joints at all; without, it is HMR-like and j2D is zeros.
       dtype: in which F and the 2D joint network compute. Parameters, heads and geometry are float32.
     """
@@ -55,6 +60,9 @@ class NetworkOptions:
     image_size: int = 224  # [paper]
     pose_machine_size: int = 256  # [derived] From maps of 32x32 of a network of stride 8.
     pose_machine_width: float = 1.0
+    pose_machine_stages: int = 3  # [paper]
+    shared_features: int = 0  # [paper] Two networks. Sharing F's layers halves the cost of a small machine's step.
+    estimator_width: int = 0  # [paper] One layer. Lifting 2D joints to a hand is not linear, so hidden layers pay.
     subcell: bool = False  # [paper] Arg max; half a cell is 3.5 px of the crop, so True pays for coarser maps.
     iterations: int = 3  # [paper]; 1, 2 and 5 are its experiments.
     refine_2d: bool = True
@@ -64,8 +72,16 @@ class NetworkOptions:
     def __post_init__(self):
         if self.pose_machine_size % 8 or self.pose_machine_size < 8:
             raise ValueError(f"pose_machine_size must be a multiple of 8 pixels, got {self.pose_machine_size}")
-        if self.iterations < 1:
-            raise ValueError(f"iterations must be at least 1, got {self.iterations}")
+        if self.iterations < 1 or self.pose_machine_stages < 1:
+            raise ValueError(
+                f"iterations and pose_machine_stages must be at least 1, got {self.iterations}, "
+                f"{self.pose_machine_stages}"
+            )
+        if self.shared_features < 0 or self.estimator_width < 0:
+            raise ValueError(
+                f"shared_features and estimator_width must be at least 0, got {self.shared_features}, "
+                f"{self.estimator_width}"
+            )
         if self.dtype not in ("float32", "bfloat16"):
             raise ValueError(f"dtype must be 'float32' or 'bfloat16', got {self.dtype!r}")
 
@@ -73,11 +89,13 @@ class NetworkOptions:
 SMALL_NETWORKS = NetworkOptions(
     backbone="small",
     image_size=128,
-    pose_machine_size=128,
     pose_machine_width=0.25,
+    pose_machine_stages=1,
+    shared_features=48,
+    estimator_width=512,
     subcell=True,
 )
-"""[ours] For a CPU or a small GPU: 3.9 million parameters, maps of 16x16 cells."""
+"""[ours] For a CPU or a small GPU: 3.5 million parameters, maps of 32x32 cells."""
 
 TINY_NETWORKS = NetworkOptions(
     backbone="tiny",
@@ -102,7 +120,9 @@ class LossOptions:
       unused_depth, shape_prior, pose_prior: weights of the squares of t_z, of the shape coefficients, and of the pose
         coefficients in standard deviations.
       schedule: λ of the shape term: "scheduled" (Eq. 12), "constant" (1 for all) or "none" (0).
+      features_every: L_Feat is of the first of every so many instances of a batch, and stands for all of them.
       tau: threshold of Eq. 12, pixels of a crop of 224.
+      heat_map_loss: "squared" (Eq. 3), or "divergence": score maps are logarithms of probabilities.
       heat_map_deviation: width of the heat maps' bumps, cells.
       mask: how masks are drawn in training.
     """
@@ -117,6 +137,8 @@ class LossOptions:
     features: float = 5e-4
     # Squared NDC, summed over 42 numbers: four times the squares of L_Art in crop edges.
     refiner: float = 2.5
+    # Of all. F(x ⊙ m) costs as much as F(x).
+    features_every: int = 1
     # A sum over cells and over three stages: before training some 320 a stage at the width below. It reaches the 2D
     # network alone (arg max passes no gradient), so under Adam its weight sets no balance with the other terms.
     joints_2d: float = 1e-3
@@ -133,6 +155,7 @@ class LossOptions:
     schedule: str = "scheduled"
     # A tenth of the hand's box (149 px of 224): beyond it the mask pulls at the wrong finger.
     tau: float = 15.0
+    heat_map_loss: str = "squared"  # [derived]
     # 25 px of 256 in exp(-d²/sigma²), as the public network of the same line was trained: 25 / sqrt(2) / 8.
     heat_map_deviation: float = 2.21
     mask: MaskOptions = dataclasses.field(default_factory=MaskOptions)
@@ -140,6 +163,10 @@ class LossOptions:
     def __post_init__(self):
         if self.schedule not in ("scheduled", "constant", "none"):
             raise ValueError(f"schedule must be 'scheduled', 'constant' or 'none', got {self.schedule!r}")
+        if self.heat_map_loss not in ("squared", "divergence"):
+            raise ValueError(f"heat_map_loss must be 'squared' or 'divergence', got {self.heat_map_loss!r}")
+        if self.features_every < 1:
+            raise ValueError(f"features_every must be at least 1, got {self.features_every}")
         if not (self.tau > 0.0 and self.heat_map_deviation > 0.0):
             raise ValueError(
                 f"tau and heat_map_deviation must be above 0, got {self.tau} px and {self.heat_map_deviation} cells"

@@ -11,9 +11,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from handpose_jax.dhpe.configuration import NetworkOptions, Parametrisation
+from handpose_jax.dhpe.configuration import LossOptions, NetworkOptions, Parametrisation
 from handpose_jax.dhpe.parameters import SIZE, HandVector, decode
-from handpose_jax.networks import PoseMachine, decode_score_maps, resnet
+from handpose_jax.networks import (
+    FeaturePyramid,
+    PoseMachine,
+    ResNetFeatures,
+    decode_score_maps,
+    heat_maps_of_logits,
+    resnet,
+)
 from handpose_jax.projection import project_mesh
 from mano_jax import HandModel
 
@@ -26,7 +33,7 @@ class Estimate(NamedTuple):
 
     Attributes:
       features: F(x).
-      foreground_features: F(x ⊙ m), or None where no masks were given.
+      foreground_features: F(x ⊙ m) of the first of every `foreground_every` crops; None where no masks were given.
       score_maps: of the 2D joint network, every stage.
       h: after each step; the last is the prediction.
       joints_2d: j2D(t) in NDC, before the first step (read off the score maps) and after each (refined). The last is
@@ -36,12 +43,17 @@ class Estimate(NamedTuple):
     """
 
     features: Float[Array, "batch features"]
-    foreground_features: Float[Array, "batch features"] | None
+    foreground_features: Float[Array, "some features"] | None
     score_maps: Float[Array, "batch stages rows columns 21"]
     h: HandVector
     joints_2d: Float[Array, "batch steps+1 21 2"]
     projected_2d: Float[Array, "batch steps 21 2"]
     joints_3d: Float[Array, "batch steps 21 3"]
+
+    def heat_maps(self, losses: LossOptions) -> Float[Array, "batch rows columns 21"]:
+        """Of the last stage: near 1 at a keypoint that is found, by whichever loss the score maps were trained."""
+        scores = self.score_maps[:, -1]
+        return scores if losses.heat_map_loss == "squared" else heat_maps_of_logits(scores, losses.heat_map_deviation)
 
     @property
     def prediction(self) -> HandVector:
@@ -82,7 +94,11 @@ class HandMeshEstimator(nn.Module):
     def setup(self):
         dtype = jnp.dtype(self.options.dtype)
         self.backbone = resnet(self.options.backbone, dtype)
-        self.pose_machine = PoseMachine(width=self.options.pose_machine_width, dtype=dtype)
+        self.pose_machine = PoseMachine(self.options.pose_machine_width, self.options.pose_machine_stages, dtype)
+        if self.options.shared_features:
+            self.pyramid = FeaturePyramid(self.options.shared_features, dtype)
+        if self.options.estimator_width:
+            self.estimator_hidden = [nn.Dense(self.options.estimator_width) for _ in range(2)]
         # ONE fully connected layer each [paper]. [ours] The estimator starts near zero, so that the first h is the mean
         # hand (HMR's gain of 0.01), and the refiner as the identity, so that a step keeps j2D.
         small = nn.initializers.variance_scaling(1e-4, "fan_avg", "uniform")
@@ -95,8 +111,12 @@ class HandMeshEstimator(nn.Module):
         """F(x) of crops in [0, 1]; mask them before (`cut_out`)."""
         return self.backbone(images, train).pooled
 
-    def score_maps(self, images: Float[Array, "batch height width 3"]) -> Float[Array, "batch stages rows columns 21"]:
-        """f_J2D(x): crops of any size, resized to what the 2D joint network takes."""
+    def score_maps(
+        self, images: Float[Array, "batch height width 3"], seen: ResNetFeatures, train: bool = False
+    ) -> Float[Array, "batch stages rows columns 21"]:
+        """f_J2D(x) of crops of any size, resized to what the 2D joint network takes; `seen` is what F makes of them."""
+        if self.options.shared_features:
+            return self.pose_machine(images, self.pyramid(seen.stages, train))
         size = self.options.pose_machine_size
         if images.shape[1:3] != (size, size):
             images = jax.image.resize(images, (images.shape[0], size, size, 3), "bilinear")
@@ -108,6 +128,9 @@ class HandMeshEstimator(nn.Module):
         """Eq. 5: h(t+1) = h(t) + f_E3D(F(x), j2D(t), h(t)) [paper in words]."""
         flat = h.flatten()
         seen = jnp.concatenate([features, joints_2d.reshape(-1, JOINTS_2D), flat], axis=-1)
+        if self.options.estimator_width:
+            for layer in self.estimator_hidden:
+                seen = nn.relu(layer(seen))
         return HandVector.unflatten(flat + self.estimator(seen))
 
     def refine_step(
@@ -127,6 +150,7 @@ class HandMeshEstimator(nn.Module):
         model: HandModel,
         train: bool = False,
         masks: Float[Array, "batch rows columns"] | None = None,
+        foreground_every: int = 1,
     ) -> Estimate:
         """All of it.
 
@@ -140,16 +164,23 @@ class HandMeshEstimator(nn.Module):
           train: whether batch statistics are used and updated (`mutable=["batch_stats"]`).
           masks: of the foreground, in [0, 1], for Eq. 2. Both kinds of image go through F as one batch [ours], so that
             batch normalisation treats them alike, and its running statistics suit both, as Eq. 13 needs.
+          foreground_every: F(x ⊙ m) is computed of the first of every so many crops, which divide the batch.
         """
         foreground_features = None
         if masks is None:
-            features = self.features(images, train)
+            seen = self.backbone(images, train)
         else:
-            # Side by side, not one after the other: where the batch is spread over devices, nothing has to move.
-            both = jnp.stack([images, cut_out(images, masks)], axis=1)
-            both = self.features(both.reshape(-1, *images.shape[1:]), train).reshape(images.shape[0], 2, -1)
-            features, foreground_features = both[:, 0], both[:, 1]
-        score_maps = self.score_maps(images)
+            # Behind each group, not behind the batch: where that is spread over devices, nothing has to move.
+            groups = images.reshape(-1, foreground_every, *images.shape[1:])
+            cut = cut_out(groups[:, 0], masks[::foreground_every])[:, None]
+            both = jnp.concatenate([groups, cut], axis=1)
+            both = self.backbone(both.reshape(-1, *images.shape[1:]), train)
+            both = jax.tree.map(
+                lambda leaf: leaf.reshape(*groups.shape[:1], foreground_every + 1, *leaf.shape[1:]), both
+            )
+            seen = jax.tree.map(lambda leaf: leaf[:, :-1].reshape(-1, *leaf.shape[2:]), both)
+            foreground_features = both.pooled[:, -1]
+        features, score_maps = seen.pooled, self.score_maps(images, seen, train)
         joints_2d = jax.lax.stop_gradient(decode_score_maps(score_maps[:, -1], self.options.subcell))
         if not self.options.use_2d:
             joints_2d = jnp.zeros_like(joints_2d)

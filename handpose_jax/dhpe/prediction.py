@@ -49,7 +49,7 @@ class CropPredictions(NamedTuple):
     Attributes:
       h: refined, flat.
       joints_2d: j2D: the 2D refiner's last output.
-      heat_maps: largest score over the 21 maps, of the last stage.
+      heat_maps: largest over the 21 maps, of the last stage.
       masks: of the refined hand.
       steps: iterations of which the next three are kept (`refinement.shown_steps`).
       history: h at those.
@@ -183,7 +183,7 @@ def _estimate(
 ) -> tuple[Estimate, Float[Array, "batch rows columns"]]:
     estimate = HandMeshEstimator(options.networks, options.parametrisation).apply(variables, images, model)
     assert isinstance(estimate, Estimate)
-    return estimate, estimate.score_maps[:, -1].max(axis=-1)
+    return estimate, estimate.heat_maps(options.losses).max(axis=-1)
 
 
 @functools.partial(jax.jit, static_argnames="options")

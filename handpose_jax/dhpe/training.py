@@ -36,9 +36,8 @@ class DhpeTraining:
     """
 
     seed: int = 0
-    # Of 16 cells of 14 px: half as many cells as the paper's maps, bumps as wide on the image.
     dhpe: DhpeOptions = dataclasses.field(
-        default_factory=lambda: DhpeOptions(networks=SMALL_NETWORKS, losses=LossOptions(heat_map_deviation=1.1))
+        default_factory=lambda: DhpeOptions(networks=SMALL_NETWORKS, losses=LossOptions(heat_map_deviation=1.5))
     )
     optimizer: OptimizerOptions = dataclasses.field(default_factory=OptimizerOptions)
     data: SyntheticDataOptions = dataclasses.field(default_factory=SyntheticDataOptions)
@@ -50,6 +49,11 @@ class DhpeTraining:
         if drawn != seen:
             raise ValueError(
                 f"data.synthesis.image_size and dhpe.networks.image_size must be equal, got {drawn} and {seen}"
+            )
+        if self.data.batch_size % self.dhpe.losses.features_every:
+            raise ValueError(
+                "dhpe.losses.features_every must be a divisor of data.batch_size, got "
+                f"{self.dhpe.losses.features_every} and {self.data.batch_size}"
             )
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed must be at least 0 and below 2**32, got {self.seed}")
@@ -97,7 +101,11 @@ def loss_terms(
     surface = options.parametrisation.initial_scale * mesh.model_vertices
     deviations = losses.pose_deviations(model, options.parametrisation.pose)
     assert estimate.foreground_features is not None
-    weight = batch.joint_weights
+    squared = chosen.heat_map_loss == "squared"
+    score_map_loss = losses.heat_map_loss if squared else losses.heat_map_divergence
+    weight, every = batch.joint_weights, chosen.features_every
+    features = jax.vmap(losses.feature_loss)(estimate.features[::every], estimate.foreground_features)
+    features = jnp.repeat(batch.mask_weight[::every] * features, every)
 
     def over_steps(loss: Any, steps: Array, truth: Array) -> Array:
         steps = steps if chosen.every_iteration else steps[:, -1:]
@@ -107,9 +115,9 @@ def loss_terms(
         articulation=over_steps(losses.articulation_loss, estimate.joints_3d, batch.joints_3d),
         shape=batch.mask_weight * jax.vmap(losses.shape_loss)(masks, targets),
         laplacian=jax.vmap(lambda vertices: losses.laplacian_loss(vertices, laplacian))(surface),
-        features=batch.mask_weight * jax.vmap(losses.feature_loss)(estimate.features, estimate.foreground_features),
+        features=features,
         refiner=over_steps(losses.refiner_loss, estimate.joints_2d[:, 1:], batch.joints_2d),
-        joints_2d=jax.vmap(losses.heat_map_loss)(estimate.score_maps, heat_maps, weight),
+        joints_2d=jax.vmap(score_map_loss)(estimate.score_maps, heat_maps, weight),
         projected_2d=over_steps(losses.projection_loss, estimate.projected_2d, batch.joints_2d),
         unused_depth=jax.vmap(losses.unused_depth_loss)(estimate.prediction),
         shape_prior=jax.vmap(losses.shape_prior)(estimate.prediction),
@@ -154,6 +162,7 @@ def train_step(
             model,
             True,
             batch.masks,
+            options.losses.features_every,
             mutable=["batch_stats"],
         )
         terms, weight = loss_terms(estimate, batch, model, options, devices)

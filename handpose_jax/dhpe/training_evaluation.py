@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from handpose_jax.dhpe.configuration import DhpeOptions
+from handpose_jax.dhpe.configuration import DhpeOptions, LossOptions
 from handpose_jax.dhpe.losses import CROP_SIZE
 from handpose_jax.dhpe.networks import Estimate
 from handpose_jax.dhpe.parameters import HandVector, decode
@@ -53,13 +53,16 @@ def _pixels(joints: Float[Array, "batch 21 2"], batch: Batch) -> Float[Array, ""
     return 0.5 * CROP_SIZE * jnp.linalg.norm(joints - batch.joints_2d, axis=-1).mean()
 
 
-def panel(batch: Batch, estimate: Estimate, masks: Float[Array, "batch rows columns"], rows: int = 4) -> Any:
+def panel(
+    batch: Batch, estimate: Estimate, masks: Float[Array, "batch rows columns"], losses: LossOptions, rows: int = 4
+) -> Any:
     """A Pillow image, one example a row: input; true joints; heat maps; refined j2D; projected joints; mask over truth.
 
     In the last cell the true mask is green, the predicted one red, where they agree yellow.
 
     Args:
       batch, estimate, masks: on the host.
+      losses: that the score maps were trained by.
       rows: at most.
     """
     from PIL import Image
@@ -67,6 +70,7 @@ def panel(batch: Batch, estimate: Estimate, masks: Float[Array, "batch rows colu
     from handpose_jax.evaluation.drawing import contact_sheet, draw_skeleton, to_image
 
     edge = 2 * CROP_SIZE
+    heat_maps = np.asarray(estimate.heat_maps(losses))
     cells, labels = [], []
     for row in range(min(rows, len(batch.images))):
         picture = to_image(np.asarray(batch.images[row])).resize((edge, edge), Image.Resampling.BICUBIC)
@@ -74,7 +78,7 @@ def panel(batch: Batch, estimate: Estimate, masks: Float[Array, "batch rows colu
         def skeleton(joints: Any, picture: Any = picture) -> Any:
             return draw_skeleton(picture, (np.asarray(joints) + 1.0) * (0.5 * edge), [True] * 21)
 
-        maps = np.clip(np.asarray(estimate.score_maps[row, -1]).max(axis=-1), 0.0, 1.0)
+        maps = np.clip(heat_maps[row].max(axis=-1), 0.0, 1.0)
         heat = to_image(np.repeat(maps[..., None], 3, axis=-1)).resize((edge, edge), Image.Resampling.NEAREST)
         true_mask = to_image(np.repeat(np.asarray(batch.masks[row])[..., None], 3, axis=-1))
         true_mask = np.asarray(true_mask.resize((edge, edge)))[..., 0]

@@ -117,5 +117,5 @@ class HeldOut:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"step_{step:07d}.png"
         beside = path.with_suffix(".unfinished")
-        panel(batch, estimate, masks).save(beside, format="PNG", optimize=True)
+        panel(batch, estimate, masks, self._training.dhpe.losses).save(beside, format="PNG", optimize=True)
         os.replace(beside, path)

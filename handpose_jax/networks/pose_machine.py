@@ -50,23 +50,22 @@ class PoseMachine(nn.Module):
 
     @nn.compact
     def __call__(
-        self, images: Float[Array, "batch height width 3"]
-    ) -> Float[Array, "batch stages height/8 width/8 21"]:
+        self,
+        images: Float[Array, "batch height width 3"],
+        encoding: Float[Array, "batch rows columns channels"] | None = None,
+    ) -> Float[Array, "batch stages rows columns 21"]:
         """Score maps of crops in [0, 1]; 32x32 cells of 256x256 pixels. Their targets: `render_heat_maps`.
+
+        Args:
+          images: crops.
+          encoding: [ours] what another network made of the crops, in place of the first four blocks. The score maps
+            have its size, and the images are not looked at.
 
         Raises:
           ValueError: not a batch of images of three channels, with sides that 8 divides.
         """
-        if images.ndim != 4 or images.shape[-1] != 3 or images.shape[1] % STRIDE or images.shape[2] % STRIDE:
-            raise ValueError(f"expected images of shape (batch, 8 n, 8 m, 3), got {images.shape}; resize the crop")
-        x = (images - MIDDLE_GREY).astype(self.dtype)
-        for block, layers in enumerate(_BLOCKS, 1):
-            for layer, published in enumerate(layers, 1):
-                x = self._hidden(x, published, 3, f"conv{block}_{layer}")
-            if block < len(_BLOCKS):
-                x = nn.max_pool(x, (2, 2), (2, 2))
-        encoding = x
-        x = self._hidden(x, _HEAD, 1, "conv5_1")
+        encoding = self._encode(images) if encoding is None else encoding.astype(self.dtype)
+        x = self._hidden(encoding, _HEAD, 1, "conv5_1")
         scores = [self._scores(x, "conv5_2")]
         for stage in range(6, 5 + self.stages):
             x = jnp.concatenate([scores[-1].astype(self.dtype), encoding], axis=-1)
@@ -75,6 +74,17 @@ class PoseMachine(nn.Module):
             x = self._hidden(x, _REFINING[-1], 1, f"conv{stage}_6")
             scores.append(self._scores(x, f"conv{stage}_7"))
         return jnp.stack(scores, axis=1)
+
+    def _encode(self, images: Array) -> Array:
+        if images.ndim != 4 or images.shape[-1] != 3 or images.shape[1] % STRIDE or images.shape[2] % STRIDE:
+            raise ValueError(f"expected images of shape (batch, 8 n, 8 m, 3), got {images.shape}; resize the crop")
+        x = (images - MIDDLE_GREY).astype(self.dtype)
+        for block, layers in enumerate(_BLOCKS, 1):
+            for layer, published in enumerate(layers, 1):
+                x = self._hidden(x, published, 3, f"conv{block}_{layer}")
+            if block < len(_BLOCKS):
+                x = nn.max_pool(x, (2, 2), (2, 2))
+        return x
 
     def _hidden(self, x: Array, published: int, kernel: int, name: str) -> Array:
         size = self.channels(published)

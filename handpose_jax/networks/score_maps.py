@@ -4,6 +4,7 @@ Positions are in the crop's [-1, 1] square (NDC): x right, y down. The centre of
 cells a side is (2 (j + 0.5) / n - 1, 2 (i + 0.5) / n - 1).
 """
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -42,6 +43,19 @@ def _top(flat: Array, best: Array, step: int, inside: Array) -> Array:
     bend = 2.0 * here - before - after
     level = ~(bend > 0.0) | ~inside
     return jnp.where(level, 0.0, 0.5 * (after - before) / jnp.where(level, 1.0, bend))
+
+
+def heat_maps_of_logits(
+    scores: Float[Array, "*batch rows columns keypoints"], deviation: float
+) -> Float[Array, "*batch rows columns keypoints"]:
+    """Scores that are logarithms of unscaled probabilities, as heat maps: 1 where a bump is as sharp as its target.
+
+    Args:
+      scores: of a network trained by cross entropy (`dhpe.losses.heat_map_divergence`).
+      deviation: of the target's bump, cells.
+    """
+    probabilities = jax.nn.softmax(scores, axis=(-3, -2))
+    return 2.0 * jnp.pi * deviation**2 * probabilities
 
 
 def render_heat_maps(

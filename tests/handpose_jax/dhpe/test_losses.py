@@ -12,6 +12,7 @@ from handpose_jax.dhpe import losses
 from handpose_jax.dhpe.configuration import LossOptions
 from handpose_jax.dhpe.losses import LossTerms
 from handpose_jax.dhpe.parameters import HandVector
+from handpose_jax.networks import decode_score_maps, heat_maps_of_logits, render_heat_maps
 
 RANDOM = np.random.default_rng(2)
 OPTIONS = LossOptions()
@@ -41,6 +42,37 @@ def test_equation_3_heat_maps():
     close(losses.heat_map_loss(jnp.asarray(scores), jnp.asarray(target), jnp.asarray(weights, jnp.float32)), expected)
     everywhere = losses.heat_map_loss(jnp.asarray(scores), jnp.asarray(target))
     close(everywhere, ((scores - target.astype(np.float64)) ** 2).sum())
+
+
+def test_divergence_in_place_of_equation_3():
+    scores, weights = numbers(2, 8, 8, 21), RANDOM.uniform(size=21)
+    target = np.array(render_heat_maps(jnp.asarray(RANDOM.uniform(-0.8, 0.8, size=(21, 2)), jnp.float32), 8, 0.7))
+    target[:, :, 5] = 0.0  # Far outside.
+    expected = 0.0
+    for stage in range(2):
+        for k in set(range(21)) - {5}:
+            p = target[:, :, k].astype(np.float64) / target[:, :, k].sum(dtype=np.float64)
+            q = np.exp(scores[stage, :, :, k].astype(np.float64))
+            q /= q.sum()
+            expected += weights[k] * np.sum(np.where(p > 0, p * np.log(np.where(p > 0, p, 1.0) / q), 0.0))
+    found = losses.heat_map_divergence(jnp.asarray(scores), jnp.asarray(target), jnp.asarray(weights, jnp.float32))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_divergence_is_zero_at_the_target_and_blind_to_an_added_number():
+    joints = jnp.asarray(RANDOM.uniform(-0.7, 0.7, size=(21, 2)), jnp.float32)
+    target = render_heat_maps(joints, 8, 0.9)
+    scores = jnp.log(target)[None] + 3.0
+    value, slope = jax.value_and_grad(losses.heat_map_divergence)(scores, target)
+    assert abs(float(value)) < 2e-5
+    assert float(jnp.abs(slope).max()) < 1e-6
+    nowhere = jax.grad(losses.heat_map_divergence)(scores, jnp.zeros_like(target))
+    np.testing.assert_array_equal(nowhere, 0.0)
+    # And such scores, shown as heat maps, are the target.
+    np.testing.assert_allclose(heat_maps_of_logits(scores[0], 0.9).sum(axis=(0, 1)), 2 * np.pi * 0.81, rtol=1e-5)
+    inside = heat_maps_of_logits(jnp.log(render_heat_maps(jnp.full((1, 2), 0.0625), 16, 0.9)), 0.9)
+    np.testing.assert_allclose(inside.max(), 1.0, atol=1e-3)
+    np.testing.assert_allclose(decode_score_maps(scores, subcell=True)[0], joints, atol=2e-4)
 
 
 @pytest.mark.parametrize(

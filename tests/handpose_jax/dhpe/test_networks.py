@@ -15,6 +15,7 @@ from handpose_jax.dhpe.configuration import (
     SMALL_NETWORKS,
     TINY_NETWORKS,
     DhpeOptions,
+    LossOptions,
     NetworkOptions,
     Parametrisation,
     RefinementOptions,
@@ -82,7 +83,8 @@ def test_the_papers_sizes():
         "refiner": 2216 * 42 + 42,
     }
     small = shapes_of(HandMeshEstimator(SMALL_NETWORKS, PARAMETRISATION))["params"]
-    assert small["estimator"]["kernel"].shape == (256 + 42 + 63, 63)
+    assert small["estimator_hidden_0"]["kernel"].shape == (256 + 42 + 63, 512)
+    assert small["estimator"]["kernel"].shape == (512, 63)
     assert sum(leaf.size for leaf in jax.tree.leaves(small)) < 4_000_000
 
 
@@ -133,6 +135,34 @@ def test_foreground_features_are_those_of_the_image_cut_out():
     np.testing.assert_allclose(cut_out(jnp.asarray(images), jnp.ones((2, 8, 8))), images, rtol=1e-6)
 
 
+def test_one_look_at_the_crop_serves_features_and_score_maps():
+    """With a shared pyramid: maps of a quarter of the crop, and none of the published network's own first layers."""
+    network = estimator(shared_features=6, pose_machine_stages=1, estimator_width=16)
+    shapes = shapes_of(network)["params"]
+    assert set(shapes["pose_machine"]) == {"conv5_1", "conv5_2"}
+    assert set(shapes) == {
+        *("backbone", "pyramid", "pose_machine", "estimator_hidden_0", "estimator_hidden_1", "estimator", "refiner")
+    }
+    estimate = jax.eval_shape(lambda v: network.apply(v, jnp.zeros((2, 32, 32, 3)), model()), shapes_of(network))
+    assert estimate.score_maps.shape == (2, 1, 8, 8, 21)
+
+
+@pytest.mark.slow
+def test_foreground_of_some_crops_only():
+    """The groups' order is kept, and the crops that are looked at twice are the first of their groups."""
+    network = estimator(iterations=1)
+    variables, images = made_up_variables(network), made_up_images(4, 32)
+    masks = np.random.default_rng(3).uniform(size=(4, 32, 32)).astype(np.float32)
+    run = jax.jit(lambda every: network.apply(variables, images, model(), False, masks, every), static_argnums=0)
+    all_of_them, some = run(1), run(2)
+    assert isinstance(all_of_them, Estimate)
+    assert isinstance(some, Estimate)
+    np.testing.assert_allclose(some.features, all_of_them.features, atol=1e-5)
+    assert some.foreground_features is not None
+    assert all_of_them.foreground_features is not None
+    np.testing.assert_allclose(some.foreground_features, all_of_them.foreground_features[::2], atol=1e-5)
+
+
 def test_the_heads_start_at_the_mean_hand_and_at_the_identity():
     """An untrained refiner keeps j2D, and an untrained estimator hardly moves h."""
     network = estimator()
@@ -173,6 +203,11 @@ def test_bfloat16_stays_in_the_networks():
     [
         (NetworkOptions, {"pose_machine_size": 250}),
         (NetworkOptions, {"iterations": 0}),
+        (NetworkOptions, {"pose_machine_stages": 0}),
+        (NetworkOptions, {"shared_features": -1}),
+        (NetworkOptions, {"estimator_width": -1}),
+        (LossOptions, {"heat_map_loss": "absolute"}),
+        (LossOptions, {"features_every": 0}),
         (NetworkOptions, {"dtype": "float8"}),
         (RefinementOptions, {"optimizer": "newton"}),
     ],

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import mano_jax
-from handpose_jax.dhpe.configuration import DhpeOptions, LossOptions, Parametrisation
+from handpose_jax.dhpe.configuration import SMALL_NETWORKS, DhpeOptions, LossOptions, Parametrisation
 from handpose_jax.dhpe.losses import LossTerms
 from handpose_jax.dhpe.networks import Estimate
 from handpose_jax.dhpe.parameters import HandVector, decode
@@ -169,12 +169,16 @@ def test_masks_are_averaged_when_made_smaller():
     np.testing.assert_array_equal(resized_masks(masks, 8), masks)
 
 
+FOUR_AT_A_TIME = DhpeOptions(networks=SMALL_NETWORKS, losses=LossOptions(features_every=4))
+
+
 @pytest.mark.parametrize(
     ("kind", "settings"),
     [
         (DhpeTraining, {"dhpe": DhpeOptions()}),  # 224 pixels, of images of 128
         (DhpeTraining, {"seed": -1}),
         (DhpeTraining, {"evaluation_images": 0}),
+        (DhpeTraining, {"data": SyntheticDataOptions(batch_size=30), "dhpe": FOUR_AT_A_TIME}),
         (SyntheticDataOptions, {"batch_size": 0}),
     ],
 )

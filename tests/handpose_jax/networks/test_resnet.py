@@ -108,7 +108,7 @@ def test_golden_outputs_of_torchvision(tmp_path: pathlib.Path, name: str):
         ("resnet50", 25_557_032 - 2_049_000, 2048),
         ("resnet34", 21_797_672 - 513_000, 512),
         ("resnet18", 11_689_512 - 513_000, 512),
-        ("small", 2_798_880, 256),
+        ("small", 2_798_880 + 3 * 3 * 48 * 32 - 7 * 7 * 3 * 32, 256),
         ("tiny", 78_312, 64),
     ],
 )
@@ -126,6 +126,24 @@ def test_bfloat16_computes_low_and_keeps_high(tmp_path: pathlib.Path):
     features = jax.eval_shape(network.apply, variables, jnp.zeros((1, 32, 32, 3)))
     assert features.pooled.dtype == jnp.float32
     assert {stage.dtype for stage in features.stages} == {jnp.dtype(jnp.bfloat16)}
+
+
+def test_a_stem_of_patches_is_a_convolution_of_stride_four():
+    """A 3x3 convolution over patches of 4x4 is one of 12x12 over pixels; 4 pixels of margin, zeros beyond the image."""
+    network = ResNet(stages=(1,), bottleneck=False, width=5, patches=True)
+    images = made_up_images(2, 22)
+    key = jax.random.key(0, impl="rbg")
+    variables = jax.jit(network.init)(key, images)
+    _, state = jax.jit(lambda v, x: network.apply(v, x, capture_intermediates=True))(variables, images)
+    kernel = np.asarray(variables["params"]["stem"]["kernel"], np.float64)
+    kernel = kernel.reshape(3, 3, 4, 4, 3, 5).transpose(0, 2, 1, 3, 4, 5).reshape(12, 12, 3, 5)
+    normalised = (images.astype(np.float64) - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    padded = np.pad(normalised, ((0, 0), (4, 6), (4, 6), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (12, 12), axis=(1, 2))[:, ::4, ::4]
+    expected = np.einsum("bhwcij,ijco->bhwo", windows, kernel)
+    found = state["intermediates"]["stem"]["__call__"][0]
+    assert found.shape == expected.shape == (2, 6, 6, 5)
+    np.testing.assert_allclose(found, expected, rtol=0.0, atol=1e-5)
 
 
 def test_training_normalises_by_the_batch_and_updates_by_a_tenth(tmp_path: pathlib.Path):
