@@ -1,11 +1,11 @@
 """Predict hands from photographs: image files or folders in; meshes, joints, parameters and pictures out.
 
 Examples:
-  python -m launch.predict photo.jpg --box=120,80,200,260 --side=right --weights=weights/dhpe.json --out=predicted
+  python -m launch.predict photo.jpg --box=120,80,200,260 --side=right --out=predicted
   python -m launch.predict photos/ --annotations=photos/annotations.json --checkpoint=runs/dhpe --out=predicted
-  python -m launch.predict crop.png --K=480,480,128,128 --hand_length_mm=185 --refine=0 --weights=w.json --out=predicted
+  python -m launch.predict crop.png --K=480,480,128,128 --hand_length_mm=185 --refine=0 --out=predicted
 
-Weights are needed: no reference weights come with the repository yet; `python -m launch.train` makes checkpoints.
+Without --weights and --checkpoint the reference weights are used: small networks that saw synthetic hands only.
 All flags, fields, units and frames: docs/predict.md.
 """
 
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from launch.command_line import ProgressBar, StagedOutput, exit_code_of, one_line, parse_arguments, staged_output, warn
+from launch.command_line import ProgressBar, StagedOutput, exit_code_of, parse_arguments, staged_output, warn
 
 # Heavy imports happen where they are used: --help and a mistyped flag answer at once.
 if TYPE_CHECKING:
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from mano_jax import HandModel
 
 MOST_PROBLEMS_SHOWN = 20
-_AT_ONCE = 256
-"""Crops held in memory."""
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -43,10 +41,16 @@ def define_flags(values: flags.FlagValues) -> None:
     string = functools.partial(flags.DEFINE_string, flag_values=values)
     integer = functools.partial(flags.DEFINE_integer, flag_values=values)
     string("out", None, "Folder for the results; made if missing. Required.")
-    string("weights", None, "Weights: NAME.json (or .safetensors) as save_weights writes them.")
+    string("weights", None, "NAME.json of launch.export; without it and --checkpoint the reference weights.")
     string("checkpoint", None, "A --workdir of launch.train: its newest averaged weights.")
     string("box", None, "x,y,w,h of the tight box around the hand, pixels; without, the whole image shows one hand.")
-    flags.DEFINE_enum("side", None, ["left", "right"], "Overrides the annotations; right if unknown.", values)
+    flags.DEFINE_enum(
+        "side",
+        None,
+        ["left", "right", "auto"],
+        "Overrides the annotations; auto, also if unknown: as it looks.",
+        values,
+    )
     string("K", None, "Camera fx,fy,cx,cy in pixels for all images; overrides the file's.")
     flags.DEFINE_float(
         "fov", None, "Field of view across the longer side, degrees (60), where no K and no EXIF.", flag_values=values
@@ -164,14 +168,11 @@ def depth_of(values: flags.FlagValues, hands: Sequence[HandToPredict]) -> tuple[
 
 def read_weights(values: flags.FlagValues) -> Weights:
     """Weights with the number of refinement steps that was asked for."""
-    if bool(values.weights) == bool(values.checkpoint):
-        raise ValueError(
-            "give --weights=FILE.json or --checkpoint=WORKDIR, one of the two; no reference weights come with the "
-            "repository yet"
-        )
-    from handpose_jax.dhpe.weights import load_checkpoint, load_weights
+    if values.weights and values.checkpoint:
+        raise ValueError("--weights and --checkpoint both name a network: give one of the two")
+    from handpose_jax.dhpe.weights import REFERENCE, load_checkpoint, load_weights
 
-    weights = load_weights(values.weights) if values.weights else load_checkpoint(values.checkpoint)
+    weights = load_checkpoint(values.checkpoint) if values.checkpoint else load_weights(values.weights or REFERENCE)
     if values.refine is None:
         return weights
     refinement = dataclasses.replace(weights.options.refinement, steps=values.refine)
@@ -189,13 +190,17 @@ def predict(
     import numpy as np
 
     import mano_jax
+    from handpose_jax.dhpe.photograph_prediction import predict_photographs
     from handpose_jax.dhpe.prediction import place_hands
     from handpose_jax.evaluation.prediction_output import prediction_arrays, prediction_report
 
     right = right_model(values.model)
     models = {"right": right, "left": mano_jax.mirror_model(right)}
-    sides = ["left" if hand.located.hand.side == "left" else "right" for hand in hands]
-    predictions, rows, crops, panels, problems = predict_all(values, hands, sides, weights, right)
+    progress, batch_size = ProgressBar("predicting", long_from=100), min(values.batch_size, len(hands))
+    found = predict_photographs(weights, right, hands, batch_size, values.panels, progress)
+    predictions, rows, chosen_sides, crops, panels, problems = found
+    sides = dict(zip(rows, chosen_sides, strict=True))
+    sides = [sides.get(row, "left" if hand.located.hand.side == "left" else "right") for row, hand in enumerate(hands)]
     cameras = np.stack([_camera(hands[row]) for row in rows])
     source, given = depth
     chosen = None if given is None else given[rows]
@@ -222,9 +227,10 @@ def predict(
     if len(problems) > MOST_PROBLEMS_SHOWN:
         warn(f"and {len(problems) - MOST_PROBLEMS_SHOWN} more hands not predicted")
     print_summary(arrays, hands, weights, source, predictions)
-    unknown = sum(hands[row].located.hand.side == "auto" for row in rows)
+    unknown = [row for row in rows if hands[row].located.hand.side == "auto"]
     if unknown:
-        print(f"side of {unknown} hands not known: taken as right; --side=left if not")
+        left = sum(sides[row] == "left" for row in unknown)
+        print(f"side of {len(unknown)} hands not known: seen as {left} left and {len(unknown) - left} right")
     return arrays
 
 
@@ -236,81 +242,6 @@ def right_model(path: str | None) -> HandModel:
         return mano_jax.open_hand("right")
     model = mano_jax.load(path)
     return model if model.side == "right" else mano_jax.mirror_model(model)
-
-
-def predict_all(
-    values: flags.FlagValues,
-    hands: Sequence[HandToPredict],
-    sides: Sequence[str],
-    weights: Weights,
-    model: HandModel,
-) -> tuple[CropPredictions, list[int], list[Any], list[np.ndarray], dict[int, str]]:
-    """Predictions, the rows they belong to, their crops, the first crops' pictures, and what is wrong with other rows.
-
-    Raises:
-      ValueError: nothing could be predicted.
-    """
-    import jax
-    import numpy as np
-
-    from handpose_jax.data.images import load_image
-    from handpose_jax.dhpe.prediction import cropped_image, predict_crops, whole_image_crop
-
-    size, progress = weights.options.networks.image_size, ProgressBar("predicting", long_from=100)
-    batch_size = min(values.batch_size, len(hands))
-    problems: dict[int, str] = {}
-    rows: list[int] = []
-    crops: list[Any] = []
-    panels: list[np.ndarray] = []
-    parts: list[CropPredictions] = []
-    for begin in range(0, len(hands), _AT_ONCE):
-        pictures = []
-        for row in range(begin, min(begin + _AT_ONCE, len(hands))):
-            hand = hands[row]
-            try:
-                if hand.located.hand.problem is not None or hand.located.image is None:
-                    raise ValueError(hand.located.hand.problem or "no image")
-                image = load_image(hand.located.image)
-                if hand.box is None:
-                    crop = whole_image_crop(sides[row], size, image.shape[:2])
-                else:
-                    crop = _crop_around_box(hand, sides[row], size, image.shape[:2])
-                picture = cropped_image(image, crop)
-            except (ValueError, OSError) as problem:
-                problems[row] = one_line(problem)
-                continue
-            rows.append(row)
-            crops.append(crop)
-            pictures.append(picture)
-        if pictures:
-            done = functools.partial(_shifted, progress, len(rows) - len(pictures), len(hands) - len(problems))
-            parts.append(predict_crops(weights, model, pictures.__getitem__, len(pictures), batch_size, None, done))
-            panels += pictures[: max(0, values.panels - len(panels))]
-    if not parts:
-        first = problems[min(problems)]
-        many = f"none of {len(hands)} hands can be predicted; the first: {first}"
-        raise ValueError(first if len(hands) == 1 else many)
-    steps = parts[0].steps
-    joined = jax.tree.map(lambda *leaves: np.concatenate(leaves), *(part._replace(steps=()) for part in parts))
-    predictions = joined._replace(steps=steps)
-    finite = np.isfinite(predictions.h).all(axis=1)
-    if not finite.all():
-        raise ValueError("the network's output is not finite; the weights are damaged or were saved after a NaN")
-    return predictions, rows, crops, panels, problems
-
-
-def _crop_around_box(hand: HandToPredict, side: str, size: int, image_size: tuple[int, int]) -> Any:
-    from handpose_jax.dhpe.prediction import crop_around_box
-
-    assert hand.box is not None
-    try:
-        return crop_around_box(hand.box, side, size, image_size)
-    except ValueError as error:
-        raise ValueError(f"{hand.located.image}: {error}") from None
-
-
-def _shifted(progress: ProgressBar, before: int, total: int, done: int, _: int) -> None:
-    progress(before + done, total)
 
 
 def _camera(hand: HandToPredict) -> np.ndarray:

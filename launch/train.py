@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from handpose_jax.training import System
     from mano_jax import HandModel
 
-FREE = ("loop",)
-"""Sections of the config that may change when a run is resumed."""
+FREE = ("loop", "dhpe.refinement")
+"""Sections of the config that may change when a run is resumed: how long, and what is done at test time only."""
 
 
 def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:

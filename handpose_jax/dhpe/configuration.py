@@ -182,8 +182,12 @@ class RefinementOptions:
       optimizer: "adam" or "plain" steps.
       step_size: γ.
       joints_2d, features, laplacian, prior: weights of the 2D term, of the feature self-consistency (what λ becomes at
-        test, where Eq. 12 has no truth to compare with), of L_Lap, and of the squares that training pulls on.
+        test, where Eq. 12 has no truth to compare with), of L_Lap, and of the squares of pose and shape.
+      target: j2D of the 2D term: "refined", the 2D refiner's output, or "score_maps", what these say themselves, each
+        joint weighted by the square of its confidence.
       refine_2d: whether the 2D refiner is run again as h improves; else j2D stays its output at the start.
+      prior_of: the squares are of the distance from the "mean" hand, as in training, or from the network's "estimate"
+        (its rotation too), which then decides what the 2D joints leave open.
       mask_size: edge of the mask that cuts the image out, before it is enlarged to the image.
     """
 
@@ -196,12 +200,19 @@ class RefinementOptions:
     features: float = 5e-4  # As in training.
     laplacian: float = 0.1  # As in training.
     prior: float = 1e-4  # As in training.
-    refine_2d: bool = True
+    target: str = "refined"  # [paper]
+    refine_2d: bool = True  # [paper]
+    prior_of: str = "mean"
     mask_size: int = 64  # As in training; enlarged bilinearly.
 
     def __post_init__(self):
-        if self.optimizer not in ("adam", "plain"):
-            raise ValueError(f"optimizer must be 'adam' or 'plain', got {self.optimizer!r}")
+        for name, known in (
+            ("optimizer", ("adam", "plain")),
+            ("target", ("refined", "score_maps")),
+            ("prior_of", ("mean", "estimate")),
+        ):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} must be {known[0]!r} or {known[1]!r}, got {getattr(self, name)!r}")
 
 
 @dataclasses.dataclass(frozen=True)

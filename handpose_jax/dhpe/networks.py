@@ -55,6 +55,10 @@ class Estimate(NamedTuple):
         scores = self.score_maps[:, -1]
         return scores if losses.heat_map_loss == "squared" else heat_maps_of_logits(scores, losses.heat_map_deviation)
 
+    def confidence(self, losses: LossOptions) -> Float[Array, "batch 21"]:
+        """Top of each heat map, within [0, 1]."""
+        return jnp.clip(self.heat_maps(losses).max(axis=(1, 2)), 0.0, 1.0)
+
     @property
     def prediction(self) -> HandVector:
         """h after the last step."""

@@ -50,6 +50,7 @@ class CropPredictions(NamedTuple):
       h: refined, flat.
       joints_2d: j2D: the 2D refiner's last output.
       heat_maps: largest over the 21 maps, of the last stage.
+      confidence: largest of each map within [0, 1]: near 1 where a keypoint is found as sharply as training taught.
       masks: of the refined hand.
       steps: iterations of which the next three are kept (`refinement.shown_steps`).
       history: h at those.
@@ -59,6 +60,7 @@ class CropPredictions(NamedTuple):
     h: Float[np.ndarray, "hands 63"]
     joints_2d: Float[np.ndarray, "hands 21 2"]
     heat_maps: Float[np.ndarray, "hands rows columns"]
+    confidence: Float[np.ndarray, "hands 21"]
     masks: Float[np.ndarray, "hands size size"]
     steps: tuple[int, ...]
     history: Float[np.ndarray, "hands shown 63"]
@@ -164,26 +166,26 @@ def predict_crops(
         crops = [images(row) for row in rows[:used]]
         batch = np.stack(crops + crops[-1:] * (size - used))
         truth = None if true_masks is None else np.stack([true_masks(row) for row in rows])
-        estimate, heat_maps = _estimate(weights.variables, batch, model, options)
+        estimate, heat_maps, confidence = _estimate(weights.variables, batch, model, options)
         refined = refine(weights.variables, model, batch, estimate, options, truth)
         masks = _masks(model, refined.h, options)
         history = refined.history.flatten()[:, np.array(steps)]
-        found = refined.h.flatten(), refined.joints_2d, heat_maps, masks
+        found = refined.h.flatten(), refined.joints_2d, heat_maps, confidence, masks
         shown = history, refined.losses[:, np.array(steps)], refined.iou[:, np.array(steps)]
         parts.append(tuple(np.asarray(array)[:used] for array in (*found, *shown)))
         on_progress(begin + used, count)
     joined = [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
-    h, joints_2d, heat_maps, masks, history, losses, iou = joined
-    return CropPredictions(h, joints_2d, heat_maps, masks, steps, history, losses, iou)
+    h, joints_2d, heat_maps, confidence, masks, history, losses, iou = joined
+    return CropPredictions(h, joints_2d, heat_maps, confidence, masks, steps, history, losses, iou)
 
 
 @functools.partial(jax.jit, static_argnames="options")
 def _estimate(
     variables: dict[str, Any], images: Array, model: HandModel, options: DhpeOptions
-) -> tuple[Estimate, Float[Array, "batch rows columns"]]:
+) -> tuple[Estimate, Float[Array, "batch rows columns"], Float[Array, "batch 21"]]:
     estimate = HandMeshEstimator(options.networks, options.parametrisation).apply(variables, images, model)
     assert isinstance(estimate, Estimate)
-    return estimate, estimate.heat_maps(options.losses).max(axis=-1)
+    return estimate, estimate.heat_maps(options.losses).max(axis=-1), estimate.confidence(options.losses)
 
 
 @functools.partial(jax.jit, static_argnames="options")

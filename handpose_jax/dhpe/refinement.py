@@ -2,12 +2,12 @@
 
     h <- h - γ ∂/∂h ( ||[f_Proj(h)]_XY - j2D||² + λ ||F(x) - F(x ⊙ M(h))||² + L_Lap )
 
-[paper] The three terms, 50 iterations, and that j2D is the refiner's output, refined again as h improves. [derived] The
-squares; that no gradient passes j2D. [ours] γ, Adam, all weights (λ of Eq. 12 needs a truth: here the constant
-`RefinementOptions.features` replaces it), the priors that training pulls with, and L_Lap on the mesh in its own frame,
-so that it leaves the scale alone. The last iterate is the result, as the equation has it, not the one of least loss:
-j2D moves with h, so losses of different steps compare h with different targets. An instance whose loss or gradient is
-not finite stays where it is.
+[paper] The three terms, 50 iterations, and that j2D is the refiner's output, refined again as h improves. [derived]
+The squares; that no gradient passes j2D. [ours] γ, Adam, all weights (λ of Eq. 12 needs a truth: here the constant
+`RefinementOptions.features` replaces it), the priors that training pulls with (or, by `prior_of`, such of the
+distance from the network's estimate), and L_Lap on the mesh in its own frame, so that it leaves the scale alone. The
+last iterate is the result, as the equation has it, not the one of least loss: j2D moves with h, so losses of
+different steps compare h with different targets. An instance whose loss or gradient is not finite stays where it is.
 """
 
 import dataclasses
@@ -28,6 +28,8 @@ from mano_jax import HandModel
 
 SHOWN_STEPS = (0, 1, 2, 5, 10, 50)
 """Iterations that the refinement strip shows."""
+ROTATION_DEVIATION = 0.22
+"""[ours] Of the numbers of the quaternion, where the prior is of the network's estimate: some 25 degrees."""
 
 
 class RefinementTerms(NamedTuple):
@@ -89,11 +91,14 @@ def refine(
     """
     chosen = options.refinement
     network = HandMeshEstimator(options.networks, options.parametrisation)
-    refiner_runs = options.networks.use_2d and options.networks.refine_2d and chosen.refine_2d
+    found = chosen.target == "score_maps"
+    refiner_runs = options.networks.use_2d and options.networks.refine_2d and chosen.refine_2d and not found
+    weights = estimate.confidence(options.losses) ** 2 if found else jnp.ones_like(estimate.joints_2d[:, 0, :, 0])
     deviations = losses.pose_deviations(model, options.parametrisation.pose)
     laplacian = losses.laplacian_matrix(model.faces, model.template.shape[0])
     mask_options = refinement_mask(options)
     start = estimate.prediction.flatten()
+    centre = estimate.prediction if chosen.prior_of == "estimate" else None
     zeros = jnp.zeros(start.shape[0], start.dtype)
     truth = None
     if true_masks is not None:
@@ -101,7 +106,7 @@ def refine(
 
     def target(h: HandVector, mesh: NdcMesh) -> Float[Array, "batch 21 2"]:
         if not refiner_runs:
-            return estimate.joints_2d[:, -1]
+            return estimate.joints_2d[:, 0 if found else -1]
         seen = estimate.joints_2d[:, -2]
         refined = network.apply(variables, estimate.features, h, mesh.joints_3d, seen, method="refine_step")
         return jax.lax.stop_gradient(jnp.asarray(refined))
@@ -113,7 +118,7 @@ def refine(
         terms = RefinementTerms(zeros, zeros, zeros, zeros)
         # Without 2D joints the network has no j2D to compare with.
         if chosen.joints_2d and options.networks.use_2d:
-            terms = terms._replace(joints_2d=jax.vmap(losses.projection_loss)(mesh.joints_2d, joints_2d))
+            terms = terms._replace(joints_2d=jax.vmap(losses.projection_loss)(mesh.joints_2d, joints_2d, weights))
         iou = jnp.full_like(zeros, jnp.nan)
         if chosen.features or truth is not None:
             masks = project_mask(model, mesh.vertices, mask_options)
@@ -127,8 +132,7 @@ def refine(
             smoothness = jax.vmap(lambda vertices: losses.laplacian_loss(vertices, laplacian))(surface)
             terms = terms._replace(laplacian=smoothness)
         if chosen.prior:
-            prior = jax.vmap(lambda one: losses.shape_prior(one) + losses.pose_prior(one, deviations))(h)
-            terms = terms._replace(prior=prior)
+            terms = terms._replace(prior=jax.vmap(functools.partial(_prior, deviations=deviations))(h, centre))
         loss = sum((getattr(chosen, name) * value for name, value in terms._asdict().items()), zeros)
         return loss.sum(), (loss, terms, iou, joints_2d)
 
@@ -147,6 +151,15 @@ def refine(
     (flat, _), history = jax.lax.scan(step, (start, rule.init(start)), jnp.arange(chosen.steps + 1))
     steps, loss, terms, iou, joints_2d = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), history)
     return Refinement(HandVector.unflatten(flat), joints_2d[:, -1], HandVector.unflatten(steps), loss, terms, iou)
+
+
+def _prior(h: HandVector, centre: HandVector | None, deviations: Float[Array, "45"]) -> Float[Array, ""]:
+    """Squares of pose and shape in standard deviations, from the mean hand; or from `centre`, with the rotation's."""
+    if centre is None:
+        return losses.shape_prior(h) + losses.pose_prior(h, deviations)
+    off = jax.tree.map(jnp.subtract, h, centre)
+    turned = jnp.sum((off.rotation / ROTATION_DEVIATION) ** 2)
+    return losses.shape_prior(off) + losses.pose_prior(off, deviations) + turned
 
 
 def shown_steps(steps: int) -> tuple[int, ...]:

@@ -24,6 +24,9 @@ from handpose_jax.dhpe.networks import HandMeshEstimator
 from handpose_jax.training.config_options import options_from
 
 FORMAT = "handpose_jax dhpe weights 1"
+REFERENCE = "reference"
+"""In place of a path: the weights that come with the package, small networks trained on synthetic images alone."""
+_REFERENCE_FILE = pathlib.Path(__file__).parents[1] / "reference_weights" / "dhpe_small.json"
 LARGEST_FILE = 15_000_000
 """Bytes."""
 
@@ -99,14 +102,14 @@ def save_weights(
     return [path, *(path.parent / file for file in files)]
 
 
-def load_weights(path: str | os.PathLike) -> Weights:
-    """Weights from their JSON, or from the safetensors file of that name.
+def load_weights(path: str | os.PathLike = REFERENCE) -> Weights:
+    """Weights from their JSON, or from the safetensors file of that name; or the reference weights.
 
     Raises:
       OSError: a file is missing or unreadable.
       ValueError: not such files, other names or shapes than the options', or a number that is not finite.
     """
-    path = pathlib.Path(path)
+    path = _REFERENCE_FILE if path == REFERENCE else pathlib.Path(path)
     path = path.with_suffix(".json") if path.suffix == ".safetensors" else path
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

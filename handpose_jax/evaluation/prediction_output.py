@@ -14,7 +14,9 @@ from handpose_jax.dhpe.prediction import CropPredictions, PlacedHands
 from handpose_jax.dhpe.prediction_input import HandToPredict
 from handpose_jax.evaluation.fit_report import ARRAY_NAMES, CONVENTIONS, MOST_HANDS_IN_JSON, number, numbers
 
-EXTRA_NAMES = ("joints_direct", "scale", "root_depth", "joints_2d_px", "h", "K", "crop_centre", "crop_side")
+EXTRA_NAMES = (
+    *("joints_direct", "scale", "root_depth", "joints_2d_px", "confidence", "h", "K", "crop_centre", "crop_side"),
+)
 """Fields of `predictions.npz` beyond those of `fits.npz`, and `image`, the name of each hand's image."""
 
 PREDICTION_CONVENTIONS = {
@@ -23,6 +25,7 @@ PREDICTION_CONVENTIONS = {
     "the depth is an estimate",
     "residual_px": "root mean square distance of the hand's projected joints from joints_2d_px",
     "joints_2d_px": "the network's refined 2D joints (j2D) in the full image",
+    "confidence": "of each keypoint: the top of its score map, within [0, 1]",
     "joints_direct": "inverse of the paper's norm (Eq. 8) alone, of the joints the network was trained on, metres",
     "joint_std_m": "not known of a network: NaN in predictions.npz",
 }
@@ -50,6 +53,7 @@ def prediction_arrays(
     values = {name: np.asarray(getattr(placed, name), np.float32) for name in PlacedHands._fields}
     values |= {
         "h": np.asarray(predictions.h, np.float32),
+        "confidence": np.asarray(predictions.confidence, np.float32),
         "K": np.asarray(cameras, np.float64),
         "crop_centre": np.stack([np.asarray(crop.centre, np.float64) for crop in crops]),
         "crop_side": np.array([float(crop.side) for crop in crops]),
@@ -111,7 +115,7 @@ def prediction_report(
             continue
         entry |= {
             "side": str(arrays["side"][row]),
-            "side_source": "taken as right" if hand.located.hand.side == "auto" else "given",
+            "side_source": "chosen by confidence" if hand.located.hand.side == "auto" else "given",
             "box": None if hand.box is None else numbers(np.array(hand.box)),
             "crop": {"centre": numbers(arrays["crop_centre"][row]), "side": number(arrays["crop_side"][row])},
             "camera": {"K": numbers(camera.matrix), "source": camera.description},

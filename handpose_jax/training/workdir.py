@@ -21,7 +21,7 @@ def claim_workdir(folder: pathlib.Path, config: Mapping[str, Any], free: Sequenc
     Args:
       folder: of the run.
       config: nested, of JSON's types.
-      free: names of sections that may differ from what is recorded; the newest is recorded then.
+      free: sections ("loop", "dhpe.refinement") that may differ from what is recorded; the newest is recorded then.
 
     Raises:
       ValueError: the folder's config differs in what is not free: each difference is named. Nothing is changed.
@@ -35,7 +35,9 @@ def claim_workdir(folder: pathlib.Path, config: Mapping[str, Any], free: Sequenc
             recorded = json.loads(path.read_text(encoding="utf-8"))
         except json.JSONDecodeError as error:
             raise ValueError(f"{path} is not JSON ({error}); restore it, or use another --workdir") from None
-        found = [line for line in differences(recorded, config) if line.split(".")[0] not in free]
+        found = [
+            line for line in differences(recorded, config) if not line.startswith(tuple(f"{name}." for name in free))
+        ]
         if found:
             raise ValueError(
                 f"{folder} holds a run of another config: {'; '.join(found)}; use that config or another --workdir"

@@ -100,10 +100,32 @@ def test_both_sides_and_bad_rows_in_a_process_of_its_own(folder):
         assert np.asarray(panel.convert("L")).std() > 10
 
 
+@pytest.mark.slow
+def test_a_hand_of_unknown_side_is_seen_as_both(folder, monkeypatch, capsys):
+    """The crop and its mirror image are predicted; what is kept is what that side alone would have given."""
+    monkeypatch.chdir(folder)
+    arguments = ["photos/right.png", "--box=30,20,50,60", "--weights=weights.json", "--nooverlays", "--panels=1"]
+    assert main([*arguments, "--out=auto"]) == 0
+    assert "side of 1 hands not known: seen as" in capsys.readouterr().out
+    found = np.load(folder / "auto" / "predictions.npz")
+    side = str(found["side"][0])
+    assert main([*arguments, f"--side={side}", "--out=given"]) == 0
+    given = np.load(folder / "given" / "predictions.npz")
+    other = "left" if side == "right" else "right"
+    assert main([*arguments, f"--side={other}", "--out=other"]) == 0
+    for name in ("vertices", "h", "confidence"):
+        np.testing.assert_allclose(found[name], given[name], atol=1e-5, err_msg=name)
+    confidence = np.load(folder / "other" / "predictions.npz")["confidence"]
+    assert np.log(np.maximum(confidence, 1e-3)).sum() <= np.log(np.maximum(given["confidence"], 1e-3)).sum()
+    content = json.loads((folder / "auto" / "predictions.json").read_text())
+    assert content["hands"][0]["side_source"] == "chosen by confidence"
+    assert (folder / "auto" / "evidence" / "right.png").is_file()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["photos/right.png"], "give --weights=FILE.json or --checkpoint=WORKDIR"),
+        (["photos/right.png", "--weights=weights.json", "--checkpoint=photos"], "both name a network"),
         (["photos/right.png", "--weights=missing.json"], "missing.json: No such file"),
         (["photos/right.png", "--weights=annotations.json"], "expected the JSON of DHPE weights"),
         (["photos/right.png", "--weights=other.json"], "weights of another architecture"),

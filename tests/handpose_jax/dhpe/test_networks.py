@@ -210,6 +210,8 @@ def test_bfloat16_stays_in_the_networks():
         (LossOptions, {"features_every": 0}),
         (NetworkOptions, {"dtype": "float8"}),
         (RefinementOptions, {"optimizer": "newton"}),
+        (RefinementOptions, {"target": "truth"}),
+        (RefinementOptions, {"prior_of": "median"}),
     ],
 )
 def test_impossible_options(options, settings):

@@ -54,7 +54,7 @@ def predictions() -> tuple[CropPredictions, list]:
     crops = [crop_around_box(box, "right", SIZE, IMAGE) for box in boxes]
     crops += [crop_around_box((IMAGE[1] - x - w, y, w, height), "left", SIZE, IMAGE) for x, y, w, height in boxes]
     nothing = np.zeros((4, 0))
-    return CropPredictions(h, joints_2d, nothing, nothing, (0,), nothing, nothing, nothing), crops
+    return CropPredictions(h, joints_2d, nothing, nothing, nothing, (0,), nothing, nothing, nothing), crops
 
 
 @functools.cache

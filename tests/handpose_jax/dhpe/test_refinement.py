@@ -173,6 +173,31 @@ def test_the_refiner_is_run_again_and_adam_steps_evenly():
     assert np.isnan(found.iou).all()
 
 
+def test_joints_of_the_score_maps_by_their_confidence_and_a_prior_of_the_estimate():
+    variables, images, estimate, _ = setting()
+    peaks = np.random.default_rng(4).uniform(0.1, 1.5, size=(HANDS, 21))
+    scores = np.zeros((HANDS, 1, 4, 4, 21), np.float32)
+    scores[:, 0, 1, 2] = peaks
+    estimate = estimate._replace(score_maps=jnp.asarray(scores))
+    chosen = RefinementOptions(
+        steps=1, optimizer="plain", step_size=0.01, features=0.0, target="score_maps", prior_of="estimate"
+    )
+    found = refine(variables, model(), images, estimate, dataclasses.replace(OPTIONS, refinement=chosen))
+    mesh = jax.jit(lambda model, h: project_mesh(model, decode(model, h, OPTIONS.parametrisation)))(
+        model(), estimate.prediction
+    )
+    squares = ((np.asarray(mesh.joints_2d, np.float64) - np.asarray(estimate.joints_2d[:, 0])) ** 2).sum(axis=2)
+    expected = (np.minimum(peaks, 1.0) ** 2 * squares).sum(axis=1)
+    np.testing.assert_allclose(found.terms.joints_2d[:, 0], expected, rtol=1e-5)
+    np.testing.assert_array_equal(found.joints_2d, estimate.joints_2d[:, 0])
+
+    before, after = (jax.tree.map(lambda leaf, t=t: np.asarray(leaf[:, t], np.float64), found.history) for t in (0, 1))
+    pose = (after.pose_coefficients - before.pose_coefficients) / np.asarray(pose_deviations(model(), "coefficients"))
+    parts = pose, after.shape - before.shape, (after.rotation - before.rotation) / 0.22
+    np.testing.assert_array_equal(found.terms.prior[:, 0], 0.0)
+    np.testing.assert_allclose(found.terms.prior[:, 1], sum((part**2).sum(axis=1) for part in parts), rtol=1e-3)
+
+
 def test_no_steps_change_nothing():
     """And without 2D joints the network has no j2D to be compared with."""
     variables, images, estimate, _ = setting()
