@@ -19,7 +19,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.evaluation_images = 256
 
     # Every section is there, so that each of its fields can be set on the command line.
-    config.dhpe = ConfigDict({"parametrisation": {}, "refinement": {}})
+    config.dhpe = ConfigDict({"parametrisation": {}})
     config.dhpe.networks = ConfigDict(
         {
             "backbone": "small",
@@ -45,16 +45,20 @@ def get_config(variant: str = "") -> ConfigDict:
             "articulation": 30.0,
             "projected_2d": 5.0,
             "features_every": 4,
-            # What a Gaussian prior weighs beside L_Art when joints are off by 4 mm each. After 400 steps of `:runlocal`
-            # pose numbers were at 2.3 standard deviations and the held-out error at 29 mm (aligned); with a tenth of
-            # these weights at 4.6 and 34 mm. One seed, long before the end.
-            "pose_prior": 1e-3,
-            "shape_prior": 1e-3,
+            # What Gaussian priors weigh beside L_Art when joints are off by some 5 mm. With 1e-3 shapes were at 2.6
+            # standard deviations after 2,500 steps, and some hands thin as sticks.
+            "pose_prior": 1e-2,
+            "shape_prior": 2e-2,
             "mask": {"size": 64},
         }
     )
 
-    config.data = ConfigDict({"batch_size": 32, "images_at_once": 4})
+    # Towards what the score maps say, in as far as they are sure, and else near the network's estimate.
+    config.dhpe.refinement = ConfigDict(
+        {"target": "score_maps", "prior_of": "estimate", "prior": 1e-3, "step_size": 0.02, "steps": 50}
+    )
+
+    config.data = ConfigDict({"batch_size": 32, "images_at_once": 4, "border_share": 0.3})
     config.data.synthesis = ConfigDict(
         {
             "image_size": 128,

@@ -3,6 +3,7 @@
 Examples:
   python -m launch.train --config=configs/dhpe.py --workdir=runs/dhpe
   python -m launch.train --config=configs/dhpe.py:runlocal --workdir=runs/try --config.optimizer.learning_rate=3e-4
+  python -m launch.train --config=configs/dhpe.py --workdir=runs/mine --init=reference --config.seed=2
   python -m launch.train --config=configs/dhpe_paper.py --dry_run
 
 Ctrl-C or SIGTERM saves and exits with 0. Fields, files, resuming: docs/training.md.
@@ -49,6 +50,9 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
         lock_config=False,
     )
     flags.DEFINE_string("workdir", None, "Folder of the run; made if missing, resumed if not.", flag_values=values)
+    flags.DEFINE_string(
+        "init", None, "Start from these weights: NAME.json of launch.export, or 'reference'.", flag_values=values
+    )
     flags.DEFINE_string("model", None, "Official right-hand MANO file in place of the open hand.", flag_values=values)
     flags.DEFINE_bool(
         "dry_run", False, "Print shapes, parameters, FLOPs and memory; train nothing.", flag_values=values
@@ -114,17 +118,22 @@ def run(values: flags.FlagValues, argv: Sequence[str]) -> None:
         print("\n".join(report(system)))
         return
 
-    from handpose_jax.training import Checkpoints, MetricsWriter, stop_on_signals, train
+    from handpose_jax.training import Checkpoints, MetricsWriter, starting_from, stop_on_signals, train
     from handpose_jax.training.workdir import claim_workdir, record_run
 
     name = pathlib.Path(values.model).name if values.model else "open hand"
     config = {"system": values.config.system, "model": name, **dataclasses.asdict(training)}
+    variables = None
+    if values.init:
+        variables, config["init"] = initial_weights(values.init, training)
     claim_workdir(workdir, config, FREE)
     with stop_on_signals() as stop, Checkpoints(workdir / "checkpoints", training.loop.keep_checkpoints) as checkpoints:
         resumed = checkpoints.latest_step
         if resumed is None:
             warn(f"training in {workdir} on {jax.device_count()} {jax.devices()[0].platform} device(s)")
             state = system.initial_state()
+            if variables is not None:
+                state = starting_from(state, variables)
         else:
             warn(f"resuming {workdir} from step {resumed} of {training.loop.steps}")
             state = checkpoints.restore(system.abstract_state())
@@ -146,6 +155,24 @@ def run(values: flags.FlagValues, argv: Sequence[str]) -> None:
         warn(f"stopped and saved at step {step} of {training.loop.steps}; the same command goes on from there")
     else:
         print(f"trained {step} steps; checkpoints, metrics and pictures are in {workdir}")
+
+
+def initial_weights(path: str, training: Any) -> tuple[dict[str, Any], str]:
+    """Parameters and statistics to start from, and how the run's config names them.
+
+    Raises:
+      ValueError, OSError: no such weights, or of other networks than the config's.
+    """
+    from handpose_jax.dhpe.weights import load_weights
+    from handpose_jax.training.workdir import differences
+
+    weights = load_weights(path)
+    networks = [dataclasses.asdict(options) for options in (weights.options.networks, training.dhpe.networks)]
+    found = differences(*networks)
+    if found:
+        raise ValueError(f"--init={path} is of other networks than the config's: {'; '.join(found)}")
+    step = weights.notes.get("step")
+    return weights.variables, f"{pathlib.Path(path).name}" + ("" if step is None else f", step {step}")
 
 
 def system_of(config: Mapping[str, Any]) -> tuple[Any, Callable[[Any, HandModel, Mesh, pathlib.Path], System]]:

@@ -19,6 +19,11 @@ from handpose_jax.training.sharding import AXIS
 from mano_jax import HandModel
 from render_jax import Pinhole
 
+WIDEST_BORDER = 0.3
+"""Share of the crop's edge: twice the free margin around the hand's box, so that fingers may be cut off."""
+_BORDER = 0x424F5244
+"""Folded into an example's key for its border, so that hands do not depend on whether borders are drawn."""
+
 
 class Batch(NamedTuple):
     """What a step of DHPE's training takes, from whatever source. Right hands: left ones are mirrored on the way in.
@@ -52,12 +57,14 @@ class SyntheticDataOptions:
       batch_size: images a step, of all devices together.
       images_at_once: drawn in parallel by each device. A few suit a CPU, whose cache holds no more; accelerators want
         many.
+      border_share: share of the crops that reach over the border of their photograph, with black beyond it.
       synthesis: ranges. `image_size` is the crop's edge, and `fill` plays the part of the box's margin: a crop of 1.5
         boxes [paper] has a fill of 2/3.
     """
 
     batch_size: int = 32
     images_at_once: int = 4
+    border_share: float = 0.3
     # The range about 2/3, and the place of the box, which wanders over four fifths of the free margin, stand for boxes
     # that a detector puts and sizes a little wrongly.
     synthesis: SynthesisOptions = dataclasses.field(
@@ -69,6 +76,8 @@ class SyntheticDataOptions:
             raise ValueError(
                 f"batch_size and images_at_once must be at least 1, got {self.batch_size} and {self.images_at_once}"
             )
+        if not 0.0 <= self.border_share <= 1.0:
+            raise ValueError(f"border_share must be a share within [0, 1], got {self.border_share}")
 
 
 @functools.partial(jax.jit, static_argnames=("options", "devices"))
@@ -93,7 +102,9 @@ def synthetic_batch(
         tables = synthesis_tables(model, options.synthesis)
 
         def make(key: PRNGKeyArray) -> Batch:
-            return example_of(synthetic_hand(key, model, False, options.synthesis, tables), model)
+            example = example_of(synthetic_hand(key, model, False, options.synthesis, tables), model)
+            border_key = jax.random.fold_in(key, _BORDER)
+            return example._replace(images=cut_by_border(border_key, example.images, options.border_share))
 
         return jax.lax.map(make, keys, batch_size=at_once if at_once > 1 else None)
 
@@ -103,6 +114,30 @@ def synthetic_batch(
     # which the check of what varies between devices does not accept.
     shares, whole = PartitionSpec(AXIS), PartitionSpec()
     return jax.shard_map(share, mesh=devices, in_specs=(shares, whole), out_specs=shares, check_vma=False)(keys, model)
+
+
+def cut_by_border(
+    key: PRNGKeyArray, image: Float[Array, "rows columns 3"], share: float
+) -> Float[Array, "rows columns 3"]:
+    """The crop with black beyond one vertical and one horizontal border, each up to `WIDEST_BORDER` of the edge wide.
+
+    Args:
+      key: decides where, and whether.
+      image: of the crop.
+      share: of the crops that have such borders.
+    """
+    widths, sides, drawn = jax.random.split(key, 3)
+    width = WIDEST_BORDER * jax.random.uniform(widths, (2,))
+    far = jax.random.bernoulli(sides, 0.5, (2,))
+    keep = jax.random.uniform(drawn) >= share
+
+    def inside(count: int, axis: int) -> Array:
+        place = (jnp.arange(count, dtype=image.dtype) + 0.5) / count
+        return keep | jnp.where(far[axis], place < 1.0 - width[axis], place > width[axis])
+
+    rows, columns = image.shape[:2]
+    visible = inside(rows, 0)[:, None] & inside(columns, 1)[None]
+    return jnp.where(visible[..., None], image, 0.0)
 
 
 def example_of(hand: SyntheticHand, model: HandModel) -> Batch:

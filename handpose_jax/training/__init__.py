@@ -5,7 +5,7 @@ from handpose_jax.training.loop import Hook, LoopOptions, train
 from handpose_jax.training.metrics_writer import MetricsWriter
 from handpose_jax.training.optimizers import OptimizerOptions, learning_rate_schedule, make_optimizer
 from handpose_jax.training.sharding import batch_sharding, data_mesh, replicated_sharding
-from handpose_jax.training.state import TrainState, apply_gradients, new_state
+from handpose_jax.training.state import TrainState, apply_gradients, new_state, starting_from
 from handpose_jax.training.stopping import stop_on_signals
 from handpose_jax.training.system import System
 
@@ -24,6 +24,7 @@ __all__ = [
     "make_optimizer",
     "new_state",
     "replicated_sharding",
+    "starting_from",
     "stop_on_signals",
     "train",
 ]

@@ -59,6 +59,18 @@ def new_state(params: PyTree, batch_stats: PyTree, optimizer: optax.GradientTran
     )
 
 
+def starting_from(state: TrainState, variables: dict[str, Any]) -> TrainState:
+    """A new state with the parameters and statistics of trained weights, on the same devices.
+
+    Args:
+      state: of `new_state`.
+      variables: "params" and "batch_stats" of the same shapes.
+    """
+    placed = jax.tree.map(lambda old, new: jax.device_put(new, old.sharding), state.variables, variables)
+    averaged = jax.tree.map(jnp.copy, placed)
+    return dataclasses.replace(state, **placed, averaged=averaged)
+
+
 def step_key(seed: UInt32[Array, ""], step: Int[Array, ""]) -> Array:
     """The key of a step's data: a function of seed and step alone, so that a resumed run sees what it would have."""
     return jax.random.fold_in(jax.random.key(seed), step)
