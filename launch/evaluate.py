@@ -1,11 +1,13 @@
-"""Score predictions: a file of predictions and a file of truth in; a table and a JSON out.
+"""Score predictions: a file of predictions and a file of truth in; a table, a JSON, curves and a gallery out.
 
 Examples:
   python -m launch.evaluate --predictions=predicted/predictions.npz --truth=photos/annotations.json
-  python -m launch.evaluate --predictions=fits/fits.npz --truth=truth.npz --out=scores
-  python -m launch.evaluate --checkpoint=runs/dhpe --count=256 --out=scores
+  python -m launch.evaluate --predictions=fits/fits.npz --truth=truth.npz --out=scores --fit_from_2d
+  python -m launch.evaluate --out=scores
+  python -m launch.evaluate --checkpoint=runs/dhpe --held_out=configs/held_out.py:quick --out=scores
 
---checkpoint and --weights first predict held-out synthetic hands, write both files, and score those. docs/evaluate.md.
+Without --predictions a network (--checkpoint, --weights, or the reference weights) first predicts a held-out set of
+synthetic hands; all files are written, and scored. docs/evaluate.md.
 """
 
 from __future__ import annotations
@@ -15,12 +17,22 @@ import dataclasses
 import functools
 import pathlib
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from launch.command_line import ProgressBar, StagedOutput, exit_code_of, parse_flags, staged_output
+
+# Heavy imports happen where they are used: --help and a mistyped flag answer at once.
+if TYPE_CHECKING:
+    import numpy as np
+
+    from handpose_jax.evaluation.held_out import HeldOutOptions
+    from handpose_jax.evaluation.scores import HandSet
+
+HELD_OUT_SET = pathlib.Path(__file__).parents[1] / "configs" / "held_out.py"
+ALIGNMENTS = ("absolute", "root", "root_scale", "procrustes")
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -28,15 +40,24 @@ def define_flags(values: flags.FlagValues) -> None:
     string = functools.partial(flags.DEFINE_string, flag_values=values)
     integer = functools.partial(flags.DEFINE_integer, flag_values=values)
     string("predictions", None, "predictions.npz or fits.npz.")
-    string("truth", None, ".npz with joints [N, 21, 3] metres (and vertices, K, mask), or an annotations JSON.")
-    string("out", None, "Folder for scores.json; made if missing. Required with --checkpoint and --weights.")
-    string("checkpoint", None, "A --workdir of launch.train: predict held-out synthetic hands first.")
-    string("weights", None, "The same with weights, NAME.json.")
-    integer("count", 256, "Held-out hands.", lower_bound=1)
+    string("truth", None, ".npz with joints [N, 21, 3] metres (and vertices, K, mask, image), or an annotations JSON.")
+    string("out", None, "Folder for scores.json and pictures; made if missing. Required for a network.")
+    string("checkpoint", None, "A --workdir of launch.train: predict the held-out set first.")
+    string("weights", None, "NAME.json of launch.export; without it, --checkpoint, --predictions: reference weights.")
+    string(
+        "held_out", None, "Config of the held-out set (configs/held_out.py); configs/held_out.py:quick has 64 hands."
+    )
+    integer("count", None, "At most so many hands of the held-out set.", lower_bound=1)
     integer("refine", None, "Steps of test-time refinement (the configuration's, 50); 0 for none.", lower_bound=0)
     flags.DEFINE_bool("true_root_depth", False, "Held-out hands: give the depth of the root.", flag_values=values)
+    flags.DEFINE_bool(
+        "fit_from_2d",
+        None,
+        "Also score hands fitted to the true joints as K projects them. On for the held-out set, off for files.",
+        flag_values=values,
+    )
     integer("batch_size", 16, "Crops at once.", lower_bound=1)
-    string("model", None, "Official MANO file in place of the open hand, for the mean hand and triangles.")
+    string("model", None, "Official MANO file in place of the open hand, for mean hand, fits and triangles.")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,99 +71,187 @@ def run(values: flags.FlagValues) -> None:
     Raises:
       ValueError, OSError: input or output is unusable; nothing is written then.
     """
-    network = bool(values.checkpoint) + bool(values.weights)
-    if network + bool(values.predictions) != 1:
+    given = bool(values.predictions) + bool(values.checkpoint) + bool(values.weights)
+    if given > 1:
         raise ValueError("give one of --predictions (with --truth), --checkpoint and --weights; see --help")
+    network = not values.predictions
     if values.predictions and not values.truth:
         raise ValueError("--predictions needs --truth, see --help")
     if network and not values.out:
-        raise ValueError("--out is required with --checkpoint and --weights: predictions are written there first")
+        raise ValueError("--out is required unless --predictions are given: a network's are written there first")
     if network and values.truth:
         raise ValueError("--truth belongs to --predictions; held-out hands bring their own")
+    if values.predictions and (values.held_out or values.count):
+        raise ValueError("--held_out and --count belong to a network's scores; --predictions are scored whole")
     with staged_output(values.out) if values.out else contextlib.nullcontext() as out:
-        predictions, truth = values.predictions, values.truth
+        files = {"predictions": values.predictions, "truth": values.truth}
         about: dict[str, Any] = {}
         if network:
             assert out is not None
-            predictions, truth, about = predict_held_out(out, values)
-        content = scored(predictions, truth, values.model)
-        print_table(content)
+            files, about = predict_held_out(out, values)
+        print_and_write(files, about, values, out)
         if out is not None:
-            from handpose_jax.evaluation.fit_output import write_json
-
-            files = {"predictions": pathlib.Path(predictions).name, "truth": pathlib.Path(truth).name}
-            write_json(out.path("scores.json"), _finite({**files, **about, **content}))
             print("wrote", ", ".join(str(path) for path in out.publish()))
 
 
-def predict_held_out(out: StagedOutput, values: flags.FlagValues) -> tuple[str, str, dict[str, Any]]:
-    """Writes `predictions.npz` and `truth.npz` of held-out hands; their paths, and what is to be said of them."""
-    import numpy as np
+def read_held_out(text: str | None) -> tuple[str, HeldOutOptions]:
+    """Name and options of the set in a config file, FILE or FILE:VARIANT; of the project's own if there is no text.
 
+    Raises:
+      ValueError: no such file, one without get_config, or fields that do not exist.
+    """
+    import runpy
+
+    from handpose_jax.evaluation.held_out import HeldOutOptions
+    from handpose_jax.training.config_options import options_from
+
+    text = text or str(HELD_OUT_SET)
+    path, _, variant = text.partition(".py:")
+    path = pathlib.Path(f"{path}.py" if variant else text)
+    if not path.is_file():
+        raise ValueError(f"--held_out={text}: no such file; there is configs/held_out.py, also as ...:quick")
+    try:
+        get_config = runpy.run_path(str(path)).get("get_config")
+    except Exception as error:  # Whatever is wrong in a user's file, a line says it better than a traceback from here.
+        raise ValueError(f"--held_out={text}: cannot be run ({type(error).__name__}: {error})") from error
+    if get_config is None:
+        raise ValueError(f"--held_out={text}: the file must define get_config(variant), as configs/held_out.py does")
+    name = path.name + (f":{variant}" if variant else "")
+    return name, options_from(HeldOutOptions, get_config(variant).to_dict(), name)
+
+
+def predict_held_out(out: StagedOutput, values: flags.FlagValues) -> tuple[dict[str, str], dict[str, Any]]:
+    """Writes truth and predictions of the held-out set; the files, and what is to be said of them."""
     import mano_jax
-    from handpose_jax.dhpe.weights import load_checkpoint, load_weights
-    from handpose_jax.evaluation.held_out import held_out_hands, predicted_hands, training_of
+    from handpose_jax.dhpe.weights import REFERENCE, load_checkpoint, load_weights
+    from handpose_jax.evaluation.held_out import about_the_set, held_out_hands, predicted_hands
 
-    weights = load_weights(values.weights) if values.weights else load_checkpoint(values.checkpoint)
-    training = training_of(weights)
+    config, options = read_held_out(values.held_out)
+    weights = load_checkpoint(values.checkpoint) if values.checkpoint else load_weights(values.weights or REFERENCE)
     if values.refine is not None:
         refinement = dataclasses.replace(weights.options.refinement, steps=values.refine)
         weights = weights._replace(options=dataclasses.replace(weights.options, refinement=refinement))
+    size = weights.options.networks.image_size
+    synthesis = dataclasses.replace(options.synthesis, image_size=size)
+    count = min(options.images, values.count or options.images)
+    options = dataclasses.replace(options, images=count, synthesis=synthesis)
     model = mano_jax.load(values.model) if values.model else mano_jax.open_hand("right")
     model = model if model.side == "right" else mano_jax.mirror_model(model)
-    hands = held_out_hands(training, model, values.count, ProgressBar("held-out hands", long_from=64))
+    truth = held_out_hands(options, model, ProgressBar("held-out hands", long_from=64))
     progress = ProgressBar("predicting", long_from=64)
-    arrays = predicted_hands(weights, model, hands, values.true_root_depth, values.batch_size, progress)
-    names = ("joints", "vertices", "K", "mask", "pose", "shape", "rotation", "translation")
-    for name, content in (("predictions", arrays), ("truth", {name: getattr(hands, name) for name in names})):
-        with out.path(f"{name}.npz").open("wb") as file:
-            np.savez_compressed(file, **content)  # pyright: ignore[reportArgumentType]
+    found, unrefined = predicted_hands(weights, model, truth, values.true_root_depth, values.batch_size, progress)
+    arrays = {"predictions": found, "truth": truth}
+    if unrefined is not None:
+        arrays["no_refinement"] = unrefined
+    files = {name: _save(out, f"{name}.npz", content) for name, content in arrays.items()}
     about = {
         "network": weights.source,
         "refinement_steps": weights.options.refinement.steps,
         "root_depth": "given" if values.true_root_depth else "estimate",
-        "held_out": {"seed": training.seed, "hands": values.count},
+        "held_out": {"config": config, **about_the_set(options, truth)},
         "refinement_loss": {
-            "start": float(arrays["losses"][:, 0].mean()),
-            "end": float(arrays["losses"][:, -1].mean()),
+            "start": float(found["losses"][:, 0].mean()),
+            "end": float(found["losses"][:, -1].mean()),
         },
     }
-    print(f"{values.count} held-out synthetic hands predicted with {weights.source}")
-    return str(out.path("predictions.npz")), str(out.path("truth.npz")), about
+    occluded = about["held_out"]["occluded_share"]
+    print(f"held-out set {config}: {count} hands at {size} px, the network's size; {occluded:.0%} of them occluded")
+    print(f"predicted with {weights.source}")
+    return files, about
 
 
-def scored(predictions: str, truth: str, model: str | None) -> dict[str, Any]:
-    """Scores and their definitions."""
-    from handpose_jax.evaluation.scores import DEFINITIONS, THRESHOLDS_MM, all_scores, read_predictions, read_true_hands
+def print_and_write(
+    files: Mapping[str, str], about: Mapping[str, Any], values: flags.FlagValues, out: StagedOutput | None
+) -> None:
+    """Reads the files, fits if asked to, scores, prints; with a folder, writes scores and pictures."""
+    from handpose_jax.evaluation.scores import (
+        DEFINITIONS,
+        THRESHOLDS_MM,
+        all_scores,
+        hands_to_score,
+        read_predictions,
+        read_true_hands,
+    )
     from launch.fit import load_models
 
-    arrays = read_predictions(predictions)
-    scores = all_scores(arrays, read_true_hands(truth, arrays), load_models(model))
-    return {**scores, "pck_thresholds_mm": list(THRESHOLDS_MM), "definitions": DEFINITIONS}
+    predictions, models = read_predictions(files["predictions"]), load_models(values.model)
+    truth = read_true_hands(files["truth"], predictions)
+    others = {name: read_predictions(files[name]) for name in ("no_refinement",) if name in files}
+    # On where there is a network, as the flag says.
+    if values.fit_from_2d or (values.fit_from_2d is None and not values.predictions):
+        from handpose_jax.evaluation.true_2d import fits_from_true_2d
+
+        others["fit_from_true_2d"] = fits_from_true_2d(models, truth, predictions, ProgressBar("fitting"))
+        if out is not None:
+            _save(out, "fit_from_true_2d.npz", others["fit_from_true_2d"])
+    hands = hands_to_score(predictions, truth, models, others)
+    scores = all_scores(hands, truth, models)
+    print_table(scores)
+    if out is not None:
+        from handpose_jax.evaluation.fit_output import write_json
+
+        used = {name: pathlib.Path(files[name]).name for name in ("predictions", "truth")}
+        known = {name: text for name, text in DEFINITIONS.items() if name in hands or name not in LABELS}
+        content = {**used, **about, **scores, "pck_thresholds_mm": list(THRESHOLDS_MM), "definitions": known}
+        write_json(out.path("scores.json"), _finite(content))
+        write_pictures(out, hands, truth, models)
 
 
-def print_table(content: dict[str, Any]) -> None:
-    """What matters, on standard output."""
-    labels = {"predicted": "predicted", "mean_hand": "mean hand*"}
-    kinds = [(label, content[name]) for name, label in labels.items() if name in content]
+def write_pictures(out: StagedOutput, hands: Mapping[str, HandSet], truth: Mapping[str, Any], models: Any) -> None:
+    """`pck.png`, and `gallery.png` if there are images."""
+    from handpose_jax.evaluation.score_pictures import gallery, pck_picture
+
+    out.path("pck.png").write_bytes(pck_picture(hands, truth["joints"]))
+    shown = hands["predicted"]
+    if "image" in truth and shown.vertices is not None and truth.get("K", shown.cameras) is not None:
+        gallery(shown, truth, models).save(out.path("gallery.png"), optimize=True)
+
+
+LABELS = {
+    "predicted": "predicted",
+    "no_refinement": "no refinement",
+    "fit_from_true_2d": "fit from true 2D*",
+    "mean_hand": "mean hand**",
+}
+
+
+def print_table(content: Mapping[str, Any]) -> None:
+    """What matters, on standard output: a column for each set of hands."""
+    kinds = {label: content[name] for name, label in LABELS.items() if name in content}
     left_out = content["hands_without_prediction"]
     print(f"{content['hands']} hands" + (f", {left_out} without a prediction" if left_out else ""))
-    alignments = ("absolute", "root", "root_scale", "procrustes")
-    print(f"{'':30s}" + "".join(f"{name:>12s}" for name in alignments))
-    for label, scores in kinds:
-        rows = [("joints, mm", scores["joints_mm"], ".1f"), ("AUC 20-50 mm", scores["auc"], ".3f")]
-        if scores["vertices_mm"]:
-            rows.insert(1, ("vertices, mm", scores["vertices_mm"], ".1f"))
-        for what, numbers, form in rows:
-            print(f"{label + ', ' + what:30s}" + "".join(f"{numbers[name]:12{form}}" for name in alignments))
-    for label, scores in kinds:
-        parts = [f"2D error {scores['joints_px']:.1f} px"] if scores["joints_px"] is not None else []
-        if scores["segmentation"]:
-            parts += [f"{name.replace('_', ' ')} {value:.3f}" for name, value in scores["segmentation"].items()]
-        if parts:
-            print(f"{label}: {', '.join(parts)}")
-    if len(kinds) > 1:
-        print("* mean pose and shape, wrist placed and turned as predicted: what knowing the fingers is worth")
+    print(f"{'':26s}" + "".join(f"{label:>19s}" for label in kinds))
+    for section, title, form in (
+        ("joints_mm", "joints, mm", ".1f"),
+        ("vertices_mm", "vertices, mm", ".1f"),
+        ("auc", "AUC 20-50 mm", ".3f"),
+    ):
+        for name in ALIGNMENTS:
+            print_row(f"{title}, {name}", [(scores[section] or {}).get(name) for scores in kinds.values()], form)
+    print_row("2D error, px", [scores["joints_px"] for scores in kinds.values()], ".1f")
+    criteria = [scores["segmentation"] or {} for scores in kinds.values()]
+    for name in next((one for one in criteria if one), {}):
+        print_row(name.replace("_", " "), [one.get(name) for one in criteria], ".3f")
+    if "fit_from_true_2d" in content:
+        print("* fitted to the true joints as the camera sees them, without noise: what perfect 2D joints would give")
+    if "mean_hand" in content:
+        print("** mean pose and shape, wrist placed and turned as predicted: what knowing the fingers is worth")
+
+
+def print_row(title: str, numbers: Sequence[float | None], form: str) -> None:
+    """One line of the table; none where no column has the number."""
+    if any(number is not None for number in numbers):
+        cells = ("-" if number is None else format(number, form) for number in numbers)
+        print(f"{title:26s}" + "".join(f"{cell:>19s}" for cell in cells))
+
+
+def _save(out: StagedOutput, name: str, arrays: Mapping[str, np.ndarray]) -> str:
+    """The path of the new file."""
+    import numpy as np
+
+    with out.path(name).open("wb") as file:
+        np.savez_compressed(file, **arrays)  # pyright: ignore[reportArgumentType]
+    return str(out.path(name))
 
 
 def _finite(content: Any) -> Any:

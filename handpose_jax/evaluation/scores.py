@@ -1,14 +1,14 @@
-"""All scores of a file of predictions against a file of truth, beside those of a mean hand."""
+"""All scores of a file of predictions against a file of truth, beside those of other hands for the same images."""
 
 import functools
 import pathlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 import render_jax
 from handpose_jax.data.keypoint_files import load_json, read_truth
@@ -27,11 +27,23 @@ DEFINITIONS = {
     "pck": "share of all joints with a truth whose error is at most so many mm; joints of frames without a prediction "
     "count as wrong",
     "auc": f"mean of the PCK over {AUC_RANGE_MM[0]:g}-{AUC_RANGE_MM[1]:g} mm (exact area)",
-    "joints_px": "mean distance of the projected joints, pixels",
+    "joints_px": "mean distance of the projected joints, pixels of the full image",
     "segmentation": "means over images; masks at pixel centres, mean_* over hand and background; hand_iou is the mask "
     "IoU",
+    "no_refinement": "what the network said, before test-time refinement",
+    "fit_from_true_2d": "hands fitted, as launch.fit does, to the true joints as K projects them, without noise; side "
+    "and K given",
     "mean_hand": "mean pose and shape, wrist placed and turned as predicted",
 }
+
+
+class HandSet(NamedTuple):
+    """Hands that are scored against one truth; NaN rows where there is none. Metres, camera frame."""
+
+    joints: Float[np.ndarray, "hands 21 3"]
+    vertices: Float[np.ndarray, "hands vertices 3"] | None
+    sides: np.ndarray
+    cameras: Float[np.ndarray, "hands 3 3"] | None
 
 
 def read_predictions(path: str | pathlib.Path) -> dict[str, np.ndarray]:
@@ -55,7 +67,7 @@ def read_predictions(path: str | pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def read_true_hands(path: str | pathlib.Path, predictions: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """`joints` and, where there, `vertices`, `K`, `mask` of the truth, in the order of the predictions.
+    """`joints` and, where there, `vertices`, `K`, `mask`, `image` and `hidden` of the truth, in the predictions' order.
 
     Rows belong together one for one; where their numbers differ, by the names of the images.
 
@@ -67,7 +79,10 @@ def read_true_hands(path: str | pathlib.Path, predictions: Mapping[str, np.ndarr
     truth: dict[str, np.ndarray] = {"joints": joints}
     if names is None:
         arrays = load_arrays(path)
-        truth |= {name: arrays[name] for name in ("vertices", "K", "mask") if name in arrays}
+        truth |= {name: arrays[name] for name in ("vertices", "K", "mask", "hidden") if name in arrays}
+        # Pixels, not the names of the images, which files of predictions call by the same name.
+        if "image" in arrays and arrays["image"].ndim == 4 and arrays["image"].dtype == np.uint8:
+            truth["image"] = arrays["image"]
     else:
         cameras = [photo.get("K") for photo in load_json(path)["photos"]]
         if all(camera is not None for camera in cameras):
@@ -91,45 +106,66 @@ def read_true_hands(path: str | pathlib.Path, predictions: Mapping[str, np.ndarr
     return {name: np.asarray(values)[order] for name, values in truth.items()}
 
 
-def all_scores(
-    predictions: Mapping[str, np.ndarray], truth: Mapping[str, np.ndarray], models: Mapping[str, HandModel]
-) -> dict[str, Any]:
-    """Scores of the predictions and, if they have rotations, of a mean hand; None where files lack what one needs.
+def hands_to_score(
+    predictions: Mapping[str, np.ndarray],
+    truth: Mapping[str, np.ndarray],
+    models: Mapping[str, HandModel],
+    others: Mapping[str, Mapping[str, np.ndarray]],
+) -> dict[str, HandSet]:
+    """What stands side by side in the table: `predicted`, the others, and `mean_hand` if predictions have rotations.
+
+    Hands without a prediction are left out of all of them, so that every score is of the same hands.
 
     Args:
       predictions: of `read_predictions`.
       truth: of `read_true_hands`.
-      models: of both sides, for the mean hand and the triangles of meshes.
+      models: of both sides.
+      others: name -> arrays as of predictions, in the same order.
 
     Raises:
       ValueError: no hand has both a prediction and a truth.
     """
     joints = np.asarray(predictions["joints"], np.float64)
-    known = np.asarray(np.isfinite(truth["joints"]).all(axis=2))
-    usable = np.isfinite(joints).all(axis=(1, 2)) & known.any(axis=1)
-    if not usable.any():
+    predicted = np.asarray(np.isfinite(joints).all(axis=(1, 2)))
+    if not (predicted & _has_truth(truth)).any():
         raise ValueError("no hand has both a prediction and a truth")
-    sides = predictions.get("side", np.full(len(joints), "right"))
-    scores: dict[str, Any] = {
-        "hands": int(known.any(axis=1).sum()),
-        "hands_without_prediction": int((known.any(axis=1) & ~usable).sum()),
-        "predicted": scores_of(joints, predictions.get("vertices"), sides, predictions.get("K"), truth, models),
-    }
+    sides, cameras = predictions.get("side", np.full(len(joints), "right")), predictions.get("K")
+    result = {"predicted": HandSet(joints, predictions.get("vertices"), sides, cameras)}
+    for name, arrays in others.items():
+        points, mesh = (np.where(predicted[:, None, None], arrays[part], np.nan) for part in ("joints", "vertices"))
+        result[name] = HandSet(points, mesh, sides, cameras)
     if "rotation" in predictions:
         guess = mean_hands(models, sides, predictions["rotation"], joints[:, 0])
-        scores["mean_hand"] = scores_of(*guess, sides, predictions.get("K"), truth, models)
-    return scores
+        result["mean_hand"] = HandSet(*guess, sides, cameras)
+    return result
 
 
-def scores_of(
-    joints: Float[np.ndarray, "hands 21 3"],
-    vertices: Float[np.ndarray, "hands vertices 3"] | None,
-    sides: np.ndarray,
-    cameras: Float[np.ndarray, "hands 3 3"] | None,
-    truth: Mapping[str, np.ndarray],
-    models: Mapping[str, HandModel],
+def all_scores(
+    hands: Mapping[str, HandSet], truth: Mapping[str, np.ndarray], models: Mapping[str, HandModel]
 ) -> dict[str, Any]:
+    """Counts, and the scores of each set of hands; None where files lack what one needs.
+
+    Args:
+      hands: of `hands_to_score`.
+      truth: of `read_true_hands`.
+      models: of both sides, for the triangles of meshes.
+    """
+    has_truth, predicted = _has_truth(truth), np.isfinite(hands["predicted"].joints).all(axis=(1, 2))
+    return {
+        "hands": int(has_truth.sum()),
+        "hands_without_prediction": int((has_truth & ~predicted).sum()),
+        **{name: scores_of(one, truth, models) for name, one in hands.items()},
+    }
+
+
+def _has_truth(truth: Mapping[str, np.ndarray]) -> Bool[np.ndarray, "hands"]:
+    known = np.asarray(np.isfinite(truth["joints"]).all(axis=2))
+    return np.asarray(known.any(axis=1))
+
+
+def scores_of(hands: HandSet, truth: Mapping[str, np.ndarray], models: Mapping[str, HandModel]) -> dict[str, Any]:
     """Scores of one set of hands."""
+    joints, vertices, sides, cameras = hands
     known = np.asarray(np.isfinite(truth["joints"]).all(axis=2))
     errors = {name: 1000.0 * error for name, error in joint_errors(joints, truth["joints"]).items()}
     means = mean_joint_errors_mm(joints, truth["joints"])
@@ -149,7 +185,7 @@ def scores_of(
         result["vertices_mm"] = mean_vertex_errors_mm(joints, vertices, truth["joints"], true_vertices)
     K = truth.get("K", cameras)
     if K is not None:
-        off = _projected(joints, K) - _projected(truth["joints"], K)
+        off = projected(joints, K) - projected(truth["joints"], K)
         distance = np.linalg.norm(off, axis=-1)
         frames = [row[np.isfinite(row)].mean() for row in distance if np.isfinite(row).any()]
         result["joints_px"] = float(np.mean(frames)) if frames else None
@@ -183,7 +219,9 @@ def _mask(vertices, faces, K, size):
     return render_jax.rasterize(camera.to_screen(vertices), jnp.asarray(faces), size).mask
 
 
-def _projected(joints: np.ndarray, K: np.ndarray) -> np.ndarray:
+def projected(
+    joints: Float[np.ndarray, "hands 21 3"], K: Float[np.ndarray, "hands 3 3"]
+) -> Float[np.ndarray, "hands 21 2"]:
     """Pixels; NaN for points that are not in front of the camera."""
     pixels = np.einsum("nab,nkb->nka", np.asarray(K, np.float64), np.asarray(joints, np.float64))
     depth = pixels[..., 2:]

@@ -1,26 +1,31 @@
-"""`python -m launch.evaluate`: scores of errors made by hand; the held-out set of a run; bad input."""
+"""`python -m launch.evaluate`: scores of errors made by hand; the held-out set; bad input."""
 
 import dataclasses
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 import mano_jax
 from handpose_jax.dhpe.configuration import TINY_NETWORKS, DhpeOptions, LossOptions, RefinementOptions
 from handpose_jax.dhpe.networks import HandMeshEstimator
-from handpose_jax.dhpe.synthetic_batches import SyntheticDataOptions
-from handpose_jax.dhpe.training import DhpeTraining
+from handpose_jax.dhpe.training_system import HELD_OUT
 from handpose_jax.dhpe.weights import save_weights
 from handpose_jax.evaluation.curves import area_under_curve, percentage_of_correct_keypoints
+from handpose_jax.evaluation.held_out import HeldOutOptions, about_the_set, held_out_hands, held_out_keys
+from handpose_jax.evaluation.score_pictures import gallery
+from handpose_jax.evaluation.scores import HandSet, read_true_hands
 from handpose_jax.evaluation.segmentation import segmentation_criteria
 from handpose_jax.projection import MaskOptions
 from handpose_jax.synthesis import SynthesisOptions
-from launch.evaluate import main
+from launch.evaluate import main, read_held_out
 from tests.handpose_jax.dhpe.test_networks import made_up_variables
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -76,13 +81,14 @@ def test_scores(files, tmp_path, capsys):
     assert 0.3 < criteria["hand_iou"] < criteria["mean_iou"] < criteria["pixel_accuracy"] < 1.0
     # The mean hand is turned and placed as the prediction, whose pose is the mean pose.
     assert scores["mean_hand"]["joints_mm"]["absolute"] == pytest.approx(3.0, abs=1e-3)
-    assert "hand iou" in text
+    assert "hand iou  " in text
+    assert sorted(path.name for path in out.iterdir()) == ["pck.png", "scores.json"]
     assert "1 without a prediction" in text
 
 
 def test_truth_is_matched_by_name(files, capsys):
     assert main([f"--predictions={files / 'predictions.npz'}", f"--truth={files / 'truth.json'}"]) == 0
-    assert "2D error 1." in capsys.readouterr().out
+    assert re.search(r"2D error, px +1\.", capsys.readouterr().out)
 
 
 def test_pck_and_area_by_hand():
@@ -123,23 +129,31 @@ def test_segmentation_criteria_by_hand():
 
 
 @pytest.mark.slow
-def test_held_out_hands_of_a_run_in_a_process_of_its_own(tmp_path):
-    """Predicts hands that the run never drew, and scores them; the files say the same when they are read again."""
+def test_held_out_set_in_a_process_of_its_own(tmp_path):
+    """Predicts a set of the user's own, scores it beside all that stands beside it; the files say the same again."""
     options = DhpeOptions(
         networks=TINY_NETWORKS,
         losses=LossOptions(mask=MaskOptions(size=16, sigma=0.5)),
         refinement=RefinementOptions(mask_size=16),
     )
-    drawn = SyntheticDataOptions(
-        batch_size=2, synthesis=SynthesisOptions(image_size=32, supersample=1, pose_candidates=1)
-    )
-    training = DhpeTraining(seed=5, dhpe=options, data=drawn)
     network = HandMeshEstimator(options.networks, options.parametrisation)
-    config = {"system": "dhpe", "model": "open hand", **dataclasses.asdict(training)}
-    save_weights(tmp_path / "tiny.json", made_up_variables(network), options, {"config": config})
+    save_weights(tmp_path / "tiny.json", made_up_variables(network), options)
+    (tmp_path / "small_set.py").write_text(
+        "from ml_collections import ConfigDict\n"
+        "def get_config(variant=''):\n"
+        "    synthesis = {'supersample': 1, 'pose_candidates': 1, 'quality': 'quick', 'image_size': 500}\n"
+        "    return ConfigDict({'seed': 5, 'images': int(variant), 'synthesis': synthesis})\n"
+    )
 
     out = tmp_path / "scores"
-    command = [f"--weights={tmp_path / 'tiny.json'}", "--count=3", "--refine=1", "--true_root_depth", f"--out={out}"]
+    command = [
+        f"--weights={tmp_path / 'tiny.json'}",
+        "--held_out=small_set.py:4",
+        "--count=3",
+        "--refine=1",
+        "--true_root_depth",
+        f"--out={out}",
+    ]
     done = subprocess.run(
         [sys.executable, "-m", "launch.evaluate", *command],
         cwd=tmp_path,
@@ -149,25 +163,138 @@ def test_held_out_hands_of_a_run_in_a_process_of_its_own(tmp_path):
         timeout=600,
     )
     assert done.returncode == 0, done.stderr
-    assert "3 held-out synthetic hands" in done.stdout
+    size = options.networks.image_size
+    assert f"held-out set small_set.py:4: 3 hands at {size} px" in done.stdout
+    assert "no refinement  fit from true 2D*        mean hand**" in done.stdout
     scores = json.loads((out / "scores.json").read_text())
     assert scores["network"] == "weights tiny.json"
-    assert scores["held_out"] == {"seed": 5, "hands": 3}
+    about = scores["held_out"]
+    assert (about["config"], about["seed"], about["images"]) == ("small_set.py:4", 5, 3)
+    assert about["synthesis"]["image_size"] == size
     assert scores["predicted"]["segmentation"]["pixel_accuracy"] > 0.0
     assert scores["predicted"]["vertices_mm"]["procrustes"] > 1.0
+    # One step of refinement moves a hand, but not far; perfect 2D joints beat made-up weights.
+    before, after = (scores[name]["joints_px"] for name in ("no_refinement", "predicted"))
+    assert 0.0 < abs(before - after) < 0.1 * size
+    fit = scores["fit_from_true_2d"]
+    assert fit["joints_px"] < 0.02 * size < after
+    assert fit["joints_mm"]["procrustes"] < min(
+        scores[name]["joints_mm"]["procrustes"] for name in ("predicted", "mean_hand")
+    )
+
     found, truth = np.load(out / "predictions.npz"), np.load(out / "truth.npz")
     np.testing.assert_allclose(found["joints_direct"][:, 9, 2], truth["joints"][:, 9, 2], rtol=1e-5)
     assert len(np.unique(truth["joints"][:, 0, 0])) == 3
+    for name, width in (("pck.png", 1000), ("gallery.png", 200)):
+        with Image.open(out / name) as picture:
+            assert picture.width > width
     again = tmp_path / "again"
-    files = f"--predictions={out / 'predictions.npz'}", f"--truth={out / 'truth.npz'}"
-    assert main([*files, f"--out={again}"]) == 0
-    assert json.loads((again / "scores.json").read_text())["predicted"] == scores["predicted"]
+    for column, name in (("predicted", "predictions"), ("no_refinement", "no_refinement")):
+        files = f"--predictions={out / name}.npz", f"--truth={out / 'truth.npz'}"
+        assert main([*files, f"--out={again}"]) == 0
+        assert json.loads((again / "scores.json").read_text())["predicted"] == scores[column]
+
+
+@pytest.mark.slow
+def test_a_fit_from_true_2d_stands_beside_files(files, tmp_path, capsys):
+    """The truth's pose is the mean pose, which perfect joints give back but for the size that one image cannot tell."""
+    out = tmp_path / "new"
+    flags = [f"--predictions={files / 'predictions.npz'}", f"--truth={files / 'truth.npz'}", "--fit_from_2d"]
+    assert main([*flags, f"--out={out}"]) == 0
+    scores = json.loads((out / "scores.json").read_text())
+    fit = scores["fit_from_true_2d"]
+    assert fit["joints_mm"]["procrustes"] < 1.0
+    assert fit["joints_px"] < 0.5
+    # Of the same hands as the predictions: the third has none, and counts as wrong in every column.
+    assert fit["pck"]["procrustes"][-1] == pytest.approx(2 / 3)
+    assert "fit from true 2D*" in capsys.readouterr().out
+    assert "no_refinement" not in scores["definitions"]
+    assert np.load(out / "fit_from_true_2d.npz")["valid"].tolist() == [True, True, True]
+
+
+def test_pictures_of_files(files, tmp_path, capsys):
+    """Curves always, a gallery where the truth has images; no names of images are taken for images."""
+    truth = dict(np.load(files / "truth.npz"))
+    shade = np.arange(3, dtype=np.uint8)[:, None, None, None]
+    np.savez(tmp_path / "pictured.npz", **truth, image=np.full((3, 96, 96, 3), 90, np.uint8) + shade)
+    np.savez(tmp_path / "named.npz", **truth, image=np.array(["a", "b", "c"]))
+    for name, pictures in (("named", ["pck.png"]), ("pictured", ["gallery.png", "pck.png"])):
+        out = tmp_path / name
+        assert (
+            main([f"--predictions={files / 'predictions.npz'}", f"--truth={tmp_path / name}.npz", f"--out={out}"]) == 0
+        )
+        assert sorted(path.name for path in out.glob("*.png")) == pictures
+
+
+def test_the_gallery_shows_the_worst_first(files):
+    """Joints of three hands are moved by 0, 20 and 5 mm; each image has a shade of its own."""
+    truth = read_true_hands(files / "truth.npz", {"joints": np.zeros((3, 21, 3))})
+    moves = np.random.default_rng(0).normal(size=(21, 3)) * np.array([0.0, 0.02, 0.005])[:, None, None]
+    shades = np.array([40, 120, 200], np.uint8)
+    truth |= {"image": np.broadcast_to(shades[:, None, None, None], (3, 96, 96, 3))}
+    hands = HandSet(truth["joints"] + moves, truth["vertices"], np.array(["right"] * 3), None)
+    sheet = np.asarray(gallery(hands, truth, {"right": mano_jax.open_hand("right")}))
+    third = sheet.shape[0] // 3
+    assert [int(sheet[row * third + 44, 20, 0]) for row in range(3)] == [120, 200, 40]
+    # Below each image the same with the mesh: somewhere it is another colour.
+    assert all(
+        (sheet[row * third + 260 : row * third + 480, 6:230] != shades[n]).any() for row, n in enumerate((1, 2, 0))
+    )
+    with pytest.raises(ValueError, match="needs images in the truth"):
+        gallery(hands, {name: truth[name] for name in ("joints", "K")}, {})
+
+
+@pytest.mark.slow
+def test_a_larger_held_out_set_begins_with_the_smaller():
+    synthesis = SynthesisOptions(image_size=32, quality="quick", supersample=1, pose_candidates=1, object_share=1.0)
+    options, model = HeldOutOptions(seed=3, images=65, synthesis=synthesis), mano_jax.open_hand("right")
+    larger = held_out_hands(options, model)
+    smaller = held_out_hands(dataclasses.replace(options, images=64), model)
+    assert larger["image"].dtype == np.uint8
+    assert larger["image"].shape == (65, 32, 32, 3)
+    for name, values in smaller.items():
+        np.testing.assert_array_equal(larger[name][:64], values, err_msg=name)
+    assert len(np.unique(larger["joints"][:, 0, 0])) == 65
+    assert not (larger["visible_mask"] & ~larger["mask"]).any()
+    assert ((larger["hidden"] >= 0.0) & (larger["hidden"] <= 1.0)).all()
+    about = about_the_set(options, larger)
+    assert about["occluded_share"] == pytest.approx(np.mean(larger["hidden"] > 0.1))
+    assert 0.0 < about["occluded_share"] < 1.0
+    assert json.loads(json.dumps(about))["synthesis"]["object_share"] == 1.0
+
+
+def test_held_out_keys_are_none_of_training():
+    """Neither those of a run's steps nor those of the hands it is evaluated on, even with the same seed."""
+    own = np.asarray(jax.random.key_data(held_out_keys(HeldOutOptions(seed=3, images=64))))
+    keys = {tuple(row) for row in own.tolist()}
+    assert len(keys) == 64
+    base = jax.random.key(3)
+    for one in (base, jax.random.fold_in(base, HELD_OUT)):
+        steps = jax.vmap(lambda step, one=one: jax.random.fold_in(one, step))(np.arange(1000))
+        batches = jax.vmap(lambda key: jax.random.split(key, 32))(steps)
+        drawn = np.concatenate([np.asarray(jax.random.key_data(part)).reshape(-1, 2) for part in (steps, batches)])
+        assert keys.isdisjoint({tuple(row) for row in drawn.tolist()})
+
+
+def test_the_committed_held_out_set():
+    """Its fields are those of the options; the quick variant is its beginning."""
+    name, whole = read_held_out(None)
+    quick_name, quick = read_held_out(f"{ROOT / 'configs' / 'held_out.py'}:quick")
+    assert (name, quick_name) == ("held_out.py", "held_out.py:quick")
+    assert (whole.images, quick.images) == (2048, 64)
+    assert dataclasses.replace(quick, images=2048) == whole
+    # What issue of the set it is: another value is another set, whose scores cannot be compared.
+    assert whole.seed == 2019
+    assert (whole.synthesis.view_along, whole.synthesis.pose_spread) == ((-0.80, 0.50), 1.0)
+    assert (whole.synthesis.object_share, whole.synthesis.second_hand_share) == (0.5, 0.4)
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "give one of --predictions"),
+        ([], "--out is required"),
+        (["--predictions=predictions.npz", "--weights=a.json"], "give one of --predictions"),
+        (["--truth=truth.npz", "--out=scores"], "--truth belongs to --predictions"),
         (["--predictions=predictions.npz"], "needs --truth"),
         (["--predictions=predictions.npz", "--truth=missing.npz"], "missing.npz"),
         (["--predictions=truth.json", "--truth=truth.npz"], "truth.json"),
@@ -176,6 +303,12 @@ def test_held_out_hands_of_a_run_in_a_process_of_its_own(tmp_path):
         (["--predictions=nothing.npz", "--truth=truth.npz"], "no hand has both"),
         (["--checkpoint=run"], "--out is required"),
         (["--checkpoint=run", "--out=scores"], "no config.json"),
+        (["--predictions=predictions.npz", "--truth=truth.npz", "--count=3"], "--held_out and --count belong to"),
+        (["--predictions=predictions.npz", "--truth=blind.npz", "--fit_from_2d"], "needs cameras"),
+        (["--checkpoint=run", "--out=scores", "--held_out=missing.py"], "missing.py: no such file"),
+        (["--checkpoint=run", "--out=scores", "--held_out=empty.py:quick"], "must define get_config(variant)"),
+        (["--checkpoint=run", "--out=scores", "--held_out=broken.py"], "broken.py: cannot be run (SyntaxError"),
+        (["--checkpoint=run", "--out=scores", "--held_out=typo.py"], "did you mean typo.py.synthesis.object_share"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(files, monkeypatch, capsys, arguments, words):
@@ -184,6 +317,13 @@ def test_bad_input_is_one_line_and_leaves_nothing(files, monkeypatch, capsys, ar
     np.savez("mask.npz", mask=np.zeros(3))
     np.savez("short.npz", joints=arrays["joints"][:2])
     np.savez("nothing.npz", joints=np.full((3, 21, 3), np.nan))
+    np.savez("blind.npz", joints=arrays["joints"])
+    pathlib.Path("empty.py").write_text("")
+    pathlib.Path("broken.py").write_text("def get_config(:\n")
+    pathlib.Path("typo.py").write_text(
+        "import ml_collections\n"
+        "get_config = lambda variant: ml_collections.ConfigDict({'synthesis': {'objects_share': 0.1}})\n"
+    )
     assert main(arguments) == 2
     error = capsys.readouterr().err
     assert words in error
