@@ -53,9 +53,18 @@ def get_config(variant: str = "") -> ConfigDict:
         }
     )
 
-    # Towards what the score maps say, in as far as they are sure, and else near the network's estimate.
+    # Towards what the score maps say, in as far as they are sure, and else near the network's estimate. Feature
+    # self-consistency runs F forward and backward in every step, hundreds of times the cost of the other terms.
     config.dhpe.refinement = ConfigDict(
-        {"target": "score_maps", "prior_of": "estimate", "prior": 1e-3, "step_size": 0.02, "steps": 50}
+        {
+            "target": "score_maps",
+            "prior_of": "estimate",
+            "prior": 1e-3,
+            "step_size": 0.02,
+            "steps": 50,
+            "features": 0.0,
+            "fit": True,
+        }
     )
 
     config.data = ConfigDict({"batch_size": 32, "images_at_once": 4, "border_share": 0.3})

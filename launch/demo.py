@@ -1,7 +1,8 @@
-"""Make photographs of hands, fit them, and show how well: the whole way in a minute, from nothing.
+"""Make photographs of hands, recover the hands from them, and show how well: the whole way in minutes, from nothing.
 
-Synthetic photographs of the open hand and keypoints as noisy as a detector's go through the same code as
-`python -m launch.fit`; the truth is known, so the errors are printed. No data, no weights, no network.
+Synthetic photographs of the open hand, which no training has seen, go through the same code as `python -m
+launch.predict` with the reference weights: from pixels, a box and the camera to meshes. Beside it the same hands from
+keypoints as noisy as a detector's, by `python -m launch.fit`. The truth is known, so the errors are printed.
 
 Example:
   python -m launch.demo --out=outputs/demo
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from launch import fit
+from launch import fit, predict
 from launch.command_line import ProgressBar, StagedOutput, exit_code_of, parse_flags, staged_output
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def define_flags(values: flags.FlagValues) -> None:
     """Flags of the command."""
     integer = functools.partial(flags.DEFINE_integer, flag_values=values)
     flags.DEFINE_string("out", "outputs/demo", "Folder for the results; made if missing.", flag_values=values)
-    integer("count", 32, "Hands to make and fit, half of them left.", lower_bound=1, upper_bound=1000)
+    integer("count", 32, "Hands to make and recover, half of them left.", lower_bound=1, upper_bound=1000)
     integer("seed", 0, "Everything random comes from it.", lower_bound=0, upper_bound=2**31 - 1)
     integer("size", 256, "Edge of the photographs, pixels.", lower_bound=32, upper_bound=1024)
     integer("turntable_size", 360, "Edge of the turntable's pictures, pixels.", lower_bound=64, upper_bound=720)
@@ -52,32 +53,49 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(values: flags.FlagValues) -> None:
-    """Makes, fits, measures, draws.
+    """Makes, predicts, fits, measures, draws.
 
     Raises:
       ValueError, OSError: the output folder cannot be written; nothing is left then.
     """
     with staged_output(values.out) as out:
-        print(f"1/3  making {values.count} photographs of hands, {values.size}x{values.size} pixels", flush=True)
+        print(f"1/4  making {values.count} photographs of hands, {values.size}x{values.size} pixels", flush=True)
         truth = make_photographs(out, values)
 
-        print("2/3  fitting a hand model to their noisy keypoints", flush=True)
-        settings = parse_flags(
-            [f"--keypoints={out.path('input/keypoints.json')}", "--out=unused", "--mesh=glb", "--nooverlays"],
-            "",
-            fit.define_flags,
-        )
-        keypoints, images = fit.read_input(settings)
-        hands, models = fit.located(settings, keypoints, images), fit.load_models(None)
-        arrays, problems = fit.fit(settings, hands, models)
-        metrics = fit.measured(arrays, truth["joints"])
-        fit.write_results(out, settings, keypoints, hands, models, arrays, problems, metrics)
+        print("2/4  finding the hands in their pixels", flush=True)
+        predicted = predict_photographs(out)
 
-        print("3/3  drawing", flush=True)
-        draw(out, values, truth, arrays, models)
-        print_errors(truth, arrays, models)
+        print("3/4  for comparison: fitting the hand model to noisy keypoints, without the pixels", flush=True)
+        fitted, models = fit_keypoints(out)
+
+        print("4/4  drawing", flush=True)
+        draw(out, values, truth, predicted, fitted, models)
+        print_errors(truth, predicted, fitted, models)
         out.publish()
     print_places(out.folder)
+
+
+def predict_photographs(out: StagedOutput) -> dict[str, np.ndarray]:
+    """As `launch.predict` does: `predictions.npz`, `predictions.json`, meshes, and a few hands' evidence."""
+    annotations = out.path("input/keypoints.json")
+    settings, images = predict.parsed(
+        [f"--annotations={annotations}", "--mesh=glb", "--nooverlays", f"--panels={_MOST_SHOWN}", "--out=unused"]
+    )
+    hands = predict.read_hands(settings, images)
+    arrays, _ = predict.predict(out, settings, hands, predict.read_weights(settings), predict.depth_of(settings, hands))
+    return arrays
+
+
+def fit_keypoints(out: StagedOutput) -> tuple[dict[str, np.ndarray], dict[str, HandModel]]:
+    """As `launch.fit` does: `fits.npz`, `fits.json`."""
+    settings = parse_flags(
+        [f"--keypoints={out.path('input/keypoints.json')}", "--out=unused", "--nooverlays"], "", fit.define_flags
+    )
+    keypoints, images = fit.read_input(settings)
+    hands, models = fit.located(settings, keypoints, images), fit.load_models(None)
+    arrays, problems = fit.fit(settings, hands, models)
+    fit.write_results(out, settings, keypoints, hands, models, arrays, problems, None)
+    return arrays, models
 
 
 def make_photographs(out: StagedOutput, values: flags.FlagValues) -> dict[str, np.ndarray]:
@@ -105,7 +123,10 @@ def make_photographs(out: StagedOutput, values: flags.FlagValues) -> dict[str, n
         name = f"hand_{row:03d}.png"
         Image.fromarray(images[row]).save(out.path(f"input/{name}"))
         K, keypoints = made.K[row].astype(float).round(4), made.detected[row].astype(float).round(3)
-        photos.append({"file": name, "side": side[row], "K": K.tolist(), "keypoints_px": keypoints.tolist()})
+        low, high = made.keypoints[row].min(axis=0).astype(float), made.keypoints[row].max(axis=0).astype(float)
+        box = np.concatenate([low, high - low]).round(2)
+        photo = {"file": name, "side": side[row], "K": K.tolist(), "box": box.tolist()}
+        photos.append(photo | {"keypoints_px": keypoints.tolist()})
     content = {"image_size": values.size, "photos": photos}
     out.path("input/keypoints.json").write_text(json.dumps(content), encoding="utf-8")
     names = ("joints", "vertices", "pose", "shape", "rotation", "translation", "K", "keypoints")
@@ -120,30 +141,39 @@ def draw(
     out: StagedOutput,
     values: flags.FlagValues,
     truth: dict[str, np.ndarray],
-    arrays: dict[str, np.ndarray],
+    predicted: dict[str, np.ndarray],
+    fitted: dict[str, np.ndarray],
     models: dict[str, HandModel],
 ) -> None:
-    """`contact_sheet.png` of the first hands and `turntable.gif` of the one that is spread widest."""
+    """`contact_sheet.png`, `keypoint_fits.png`, and `turntable.gif` of the predicted hand that is spread widest."""
     import numpy as np
 
     from handpose_jax.evaluation.drawing import gif_bytes
     from handpose_jax.evaluation.showcase import fit_sheet, painted_turntable
 
-    shown = [shown_hand(truth, arrays, row) for row in np.flatnonzero(arrays["valid"])[:_MOST_SHOWN]]
-    fit_sheet(models["right"], shown).save(out.path("contact_sheet.png"), optimize=True)
-    reach = np.linalg.norm(arrays["joints"][:, 4::4] - arrays["joints"][:, :1], axis=2).sum(axis=1)
+    found = np.concatenate([predicted["joints_2d_px"], predicted["confidence"][..., None]], axis=-1)
+    for name, arrays, keypoints, seen in (
+        ("contact_sheet.png", predicted, found, "image, joints found in it"),
+        ("keypoint_fits.png", fitted, truth["detected"], "image, noisy keypoints"),
+    ):
+        rows = np.flatnonzero(predicted["valid"] & fitted["valid"])[:_MOST_SHOWN]
+        shown = [shown_hand(truth, arrays, keypoints, row) for row in rows]
+        fit_sheet(models["right"], shown, seen).save(out.path(name), optimize=True)
+    reach = np.linalg.norm(predicted["joints"][:, 4::4] - predicted["joints"][:, :1], axis=2).sum(axis=1)
     row = int(np.nanargmax(reach))
     frames = painted_turntable(
         models["right"],
-        str(arrays["side"][row]),
-        *(arrays[name][row] for name in ("vertices", "joints", "rotation")),
+        str(predicted["side"][row]),
+        *(predicted[name][row] for name in ("vertices", "joints", "rotation")),
         views=values.turntable_views,
         size=values.turntable_size,
     )
     out.path("turntable.gif").write_bytes(gif_bytes(frames, frames_per_second=len(frames) / 3.6))
 
 
-def shown_hand(truth: dict[str, np.ndarray], arrays: dict[str, np.ndarray], row: int) -> ShownHand:
+def shown_hand(
+    truth: dict[str, np.ndarray], arrays: dict[str, np.ndarray], keypoints: np.ndarray, row: int
+) -> ShownHand:
     """One row as the sheet shows it."""
     from handpose_jax.evaluation.metrics import mean_joint_errors_mm
     from handpose_jax.evaluation.showcase import ShownHand
@@ -152,7 +182,7 @@ def shown_hand(truth: dict[str, np.ndarray], arrays: dict[str, np.ndarray], row:
     side = str(arrays["side"][row])
     return ShownHand(
         image=truth["images"][row],
-        keypoints=truth["detected"][row],
+        keypoints=keypoints[row],
         K=truth["K"][row],
         side=side,
         **{name: arrays[name][row] for name in ("vertices", "joints", "rotation")},
@@ -161,38 +191,49 @@ def shown_hand(truth: dict[str, np.ndarray], arrays: dict[str, np.ndarray], row:
     )
 
 
-def print_errors(truth: dict[str, np.ndarray], arrays: dict[str, np.ndarray], models: dict[str, HandModel]) -> None:
+def print_errors(
+    truth: dict[str, np.ndarray],
+    predicted: dict[str, np.ndarray],
+    fitted: dict[str, np.ndarray],
+    models: dict[str, HandModel],
+) -> None:
     """Mean errors of joints and vertices, beside those of a mean hand."""
     from handpose_jax.evaluation.baselines import mean_hands, mean_vertex_errors_mm
     from handpose_jax.evaluation.metrics import METRICS, mean_joint_errors_mm
 
-    guess = mean_hands(models, truth["side"], arrays["rotation"], arrays["joints"][:, 0])
-    found = arrays["joints"], arrays["vertices"]
-    print(f"\nmean error in mm over {int(arrays['valid'].sum())} of {len(truth['side'])} hands")
-    print(f"{'':20s}" + "".join(f"{name:>12s}" for name in METRICS))
-    for name, (joints, vertices) in (("fitted", found), ("mean hand*", guess)):
+    guess = mean_hands(models, truth["side"], predicted["rotation"], predicted["joints"][:, 0])
+    rows = (
+        ("from pixels", (predicted["joints"], predicted["vertices"])),
+        ("mean hand*", guess),
+        ("from keypoints", (fitted["joints"], fitted["vertices"])),
+    )
+    print(f"\nmean error in mm over {int(predicted['valid'].sum())} of {len(truth['side'])} hands")
+    print(f"{'':26s}" + "".join(f"{name:>12s}" for name in METRICS))
+    for name, (joints, vertices) in rows:
         for part, errors in (
             ("joints", mean_joint_errors_mm(joints, truth["joints"])),
             ("vertices", mean_vertex_errors_mm(joints, vertices, truth["joints"], truth["vertices"])),
         ):
-            print(f"{name + ', ' + part:20s}" + "".join(f"{errors[metric]:12.1f}" for metric in METRICS))
-    print("* mean pose and shape, wrist placed and turned as in the fit: what knowing the fingers is worth")
+            print(f"{name + ', ' + part:26s}" + "".join(f"{errors[metric]:12.1f}" for metric in METRICS))
+    print("* mean pose and shape, wrist placed and turned as found in the pixels: what knowing the fingers is worth")
     print("absolute and root carry what one image cannot tell: the size of the hand, hence its distance\n")
 
 
 def print_places(folder: pathlib.Path) -> None:
     """What lies where."""
     for name, what in (
-        ("contact_sheet.png", "photographs, keypoints, fitted meshes, truth: look here first"),
-        ("turntable.gif", "one of the fitted hands, painted, from all sides"),
-        ("meshes/", "every fitted hand as .glb, for Blender and any viewer"),
-        ("fits.npz, fits.json", "vertices, joints, pose, shape, covariance of all hands (docs/fit.md)"),
-        ("metrics.json", "the errors of the joints"),
-        ("input/", "the photographs, their keypoints and the truth"),
+        ("contact_sheet.png", "photographs, joints found, hands recovered, truth: look here first"),
+        ("keypoint_fits.png", "the same hands from noisy keypoints alone"),
+        ("turntable.gif", "one of the recovered hands, painted, from all sides"),
+        ("evidence/, refinement/", "what the network saw, and how refinement went"),
+        ("meshes/", "every recovered hand as .glb, for Blender and any viewer"),
+        ("predictions.npz, predictions.json", "vertices, joints, pose, shape of all hands (docs/predict.md)"),
+        ("fits.npz, fits.json", "the same of the fits, with covariance (docs/fit.md)"),
+        ("input/", "the photographs, their boxes, keypoints and the truth"),
     ):
         print(f"{folder / name.split(', ')[0]!s:38s}{what}")
-    print(f"\nthe same fit by hand: python -m launch.fit --keypoints={folder}/input/keypoints.json --out=fits")
-    print("your own photographs: docs/fit.md")
+    print(f"\nthe same by hand: python -m launch.predict --annotations={folder}/input/keypoints.json --out=predicted")
+    print("your own photographs: docs/predict.md, docs/fit.md")
 
 
 if __name__ == "__main__":

@@ -49,6 +49,7 @@ def define_flags(values: flags.FlagValues) -> None:
     )
     integer("count", None, "At most so many hands of the held-out set.", lower_bound=1)
     integer("refine", None, "Steps of test-time refinement (the configuration's, 50); 0 for none.", lower_bound=0)
+    flags.DEFINE_bool("fit", None, "Then fit in perspective (or as the configuration says).", flag_values=values)
     flags.DEFINE_bool("true_root_depth", False, "Held-out hands: give the depth of the root.", flag_values=values)
     flags.DEFINE_bool(
         "fit_from_2d",
@@ -123,14 +124,12 @@ def read_held_out(text: str | None) -> tuple[str, HeldOutOptions]:
 def predict_held_out(out: StagedOutput, values: flags.FlagValues) -> tuple[dict[str, str], dict[str, Any]]:
     """Writes truth and predictions of the held-out set; the files, and what is to be said of them."""
     import mano_jax
-    from handpose_jax.dhpe.weights import REFERENCE, load_checkpoint, load_weights
+    from handpose_jax.dhpe.weights import REFERENCE, load_checkpoint, load_weights, refined_as
     from handpose_jax.evaluation.held_out import about_the_set, held_out_hands, predicted_hands
 
     config, options = read_held_out(values.held_out)
     weights = load_checkpoint(values.checkpoint) if values.checkpoint else load_weights(values.weights or REFERENCE)
-    if values.refine is not None:
-        refinement = dataclasses.replace(weights.options.refinement, steps=values.refine)
-        weights = weights._replace(options=dataclasses.replace(weights.options, refinement=refinement))
+    weights = refined_as(weights, values.refine, values.fit)
     size = weights.options.networks.image_size
     synthesis = dataclasses.replace(options.synthesis, image_size=size)
     count = min(options.images, values.count or options.images)
@@ -147,6 +146,7 @@ def predict_held_out(out: StagedOutput, values: flags.FlagValues) -> tuple[dict[
     about = {
         "network": weights.source,
         "refinement_steps": weights.options.refinement.steps,
+        "fit_in_perspective": weights.options.refinement.fit and weights.options.refinement.steps > 0,
         "root_depth": "given" if values.true_root_depth else "estimate",
         "held_out": {"config": config, **about_the_set(options, truth)},
         "refinement_loss": {

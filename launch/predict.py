@@ -58,6 +58,7 @@ def define_flags(values: flags.FlagValues) -> None:
     string("annotations", None, "JSON with K, side and box (or keypoints) of many images.")
     string("field", None, "Keypoints of the annotations around which boxes are put.")
     integer("refine", None, "Steps of test-time refinement (the configuration's, 50); 0 for none.", lower_bound=0)
+    flags.DEFINE_bool("fit", None, "Then fit in perspective (or as the configuration says).", flag_values=values)
     string("root_depth", None, "Depth of the middle finger's MCP: metres, or 'truth' from the annotations.")
     flags.DEFINE_float(
         "hand_length_mm", None, "Wrist to middle fingertip of the flat hand, mm: fixes the size.", flag_values=values
@@ -107,7 +108,8 @@ def run(values: flags.FlagValues, images: Sequence[str]) -> None:
         hands = read_hands(values, images)
         depth = depth_of(values, hands)
         weights = read_weights(values)
-        predict(out, values, hands, weights, depth)
+        arrays, predictions = predict(out, values, hands, weights, depth)
+        print_summary(arrays, hands, weights, depth[0], predictions)
         published = out.publish()
     kinds = Counter(path.relative_to(out.folder).parts[0] for path in published)
     print("wrote", ", ".join(f"{out.folder / name}" + (f"/ ({n} files)" if n > 1 else "") for name, n in kinds.items()))
@@ -170,13 +172,10 @@ def read_weights(values: flags.FlagValues) -> Weights:
     """Weights with the number of refinement steps that was asked for."""
     if values.weights and values.checkpoint:
         raise ValueError("--weights and --checkpoint both name a network: give one of the two")
-    from handpose_jax.dhpe.weights import REFERENCE, load_checkpoint, load_weights
+    from handpose_jax.dhpe.weights import REFERENCE, load_checkpoint, load_weights, refined_as
 
     weights = load_checkpoint(values.checkpoint) if values.checkpoint else load_weights(values.weights or REFERENCE)
-    if values.refine is None:
-        return weights
-    refinement = dataclasses.replace(weights.options.refinement, steps=values.refine)
-    return weights._replace(options=dataclasses.replace(weights.options, refinement=refinement))
+    return refined_as(weights, values.refine, values.fit)
 
 
 def predict(
@@ -185,13 +184,13 @@ def predict(
     hands: Sequence[HandToPredict],
     weights: Weights,
     depth: tuple[str, np.ndarray | None],
-) -> dict[str, np.ndarray]:
-    """All files; returns the arrays of `predictions.npz`."""
+) -> tuple[dict[str, np.ndarray], CropPredictions]:
+    """All files; returns the arrays of `predictions.npz`, and the predictions of the hands that are valid there."""
     import numpy as np
 
     import mano_jax
+    from handpose_jax.dhpe.perspective_fit import located_hands
     from handpose_jax.dhpe.photograph_prediction import predict_photographs
-    from handpose_jax.dhpe.prediction import place_hands
     from handpose_jax.evaluation.prediction_output import prediction_arrays, prediction_report
 
     right = right_model(values.model)
@@ -204,7 +203,7 @@ def predict(
     cameras = np.stack([_camera(hands[row]) for row in rows])
     source, given = depth
     chosen = None if given is None else given[rows]
-    placed = place_hands(right, predictions, crops, cameras, weights.options, source, chosen)
+    placed = located_hands(weights, right, predictions, crops, cameras, source, chosen)
     arrays = prediction_arrays(placed, predictions, hands, rows, crops, cameras, sides)
 
     steps = predictions.steps
@@ -226,12 +225,7 @@ def predict(
         warn(f"hand {row} not predicted: {problems[row]}")
     if len(problems) > MOST_PROBLEMS_SHOWN:
         warn(f"and {len(problems) - MOST_PROBLEMS_SHOWN} more hands not predicted")
-    print_summary(arrays, hands, weights, source, predictions)
-    unknown = [row for row in rows if hands[row].located.hand.side == "auto"]
-    if unknown:
-        left = sum(sides[row] == "left" for row in unknown)
-        print(f"side of {len(unknown)} hands not known: seen as {left} left and {len(unknown) - left} right")
-    return arrays
+    return arrays, predictions
 
 
 def right_model(path: str | None) -> HandModel:
@@ -345,6 +339,10 @@ def print_summary(
         fell = int(np.sum(predictions.losses[:, -1] < predictions.losses[:, 0]))
         print(f"refined {steps} steps: median loss {before:.4g} -> {after:.4g}, lower for {fell} of {len(used)} hands")
     print(f"median distance of the mesh's joints from the 2D ones {np.median(arrays['residual_px'][valid]):.1f} px")
+    unknown = arrays["side"][valid][[hand.located.hand.side == "auto" for hand in used]]
+    if len(unknown):
+        left = int(np.sum(unknown == "left"))
+        print(f"side of {len(unknown)} hands not known: seen as {left} left and {len(unknown) - left} right")
 
 
 if __name__ == "__main__":

@@ -189,6 +189,7 @@ class RefinementOptions:
       prior_of: the squares are of the distance from the "mean" hand, as in training, or from the network's "estimate"
         (its rotation too), which then decides what the 2D joints leave open.
       mask_size: edge of the mask that cuts the image out, before it is enlarged to the image.
+      fit: whether the hand is then fitted in perspective (`perspective_fit`), by another solver and better priors.
     """
 
     steps: int = 50  # [paper]
@@ -204,6 +205,7 @@ class RefinementOptions:
     refine_2d: bool = True  # [paper]
     prior_of: str = "mean"
     mask_size: int = 64  # As in training; enlarged bilinearly.
+    fit: bool = False
 
     def __post_init__(self):
         for name, known in (

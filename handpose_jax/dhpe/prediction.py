@@ -38,7 +38,8 @@ from render_jax import Crop, Pinhole
 
 BOX_MARGIN = 1.5
 """[paper] Edge of the crop, in larger sides of the tight box."""
-_MIDDLE_FINGER = np.array([0, 9, 10, 11, 12])
+MIDDLE_FINGER = np.array([0, 9, 10, 11, 12])
+"""Wrist to tip among the keypoints."""
 _PADDED_TO = 128
 _PLACEMENT_STEPS = 8
 
@@ -80,6 +81,7 @@ class PlacedHands(NamedTuple):
       root_depth: of the middle MCP.
       residual_px: root mean square distance of the projected joints from j2D, pixels of the full image.
       joints_2d_px: j2D in the full image.
+      joint_covariance_m2: of the joints, m²; NaN of hands that were not fitted (`perspective_fit`).
     """
 
     vertices: Float[np.ndarray, "hands vertices 3"]
@@ -93,6 +95,7 @@ class PlacedHands(NamedTuple):
     root_depth: Float[np.ndarray, "hands"]
     residual_px: Float[np.ndarray, "hands"]
     joints_2d_px: Float[np.ndarray, "hands 21 2"]
+    joint_covariance_m2: Float[np.ndarray, "hands 21 3 3"]
 
 
 def crop_around_box(box: Sequence[float], side: str, size: int, image_size: tuple[int, int]) -> Crop:
@@ -244,10 +247,18 @@ def place_hands(
     for name in ("vertices", "joints", "joints_direct", "translation"):
         placed[name] = _where(left, np.asarray(mirror_points(placed[name])), placed[name])
     joints = placed["joints"]
-    pixels = np.einsum("nab,nkb->nka", np.asarray(cameras, np.float64), joints.astype(np.float64))
-    off = pixels[..., :2] / np.maximum(pixels[..., 2:], 1e-6) - placed["joints_2d_px"]
-    residual = np.sqrt(np.mean(np.sum(off**2, axis=-1), axis=-1)).astype(np.float32)
-    return PlacedHands(root_depth=joints[:, ROOT, 2], residual_px=residual, **placed)
+    residual = residuals_px(joints, placed["joints_2d_px"], cameras)
+    unknown = np.full((count, 21, 3, 3), np.nan, np.float32)
+    return PlacedHands(root_depth=joints[:, ROOT, 2], residual_px=residual, joint_covariance_m2=unknown, **placed)
+
+
+def residuals_px(
+    joints: Float[np.ndarray, "hands 21 3"], pixels: Float[np.ndarray, "hands 21 2"], cameras: np.ndarray
+) -> Float[np.ndarray, "hands"]:
+    """Root mean square distance of projected joints from 2D ones."""
+    seen = np.einsum("nab,nkb->nka", np.asarray(cameras, np.float64), joints.astype(np.float64))
+    off = seen[..., :2] / np.maximum(seen[..., 2:], 1e-6) - pixels
+    return np.sqrt(np.mean(np.sum(off**2, axis=-1), axis=-1)).astype(np.float32)
 
 
 @functools.partial(jax.jit, static_argnames="options")
@@ -258,7 +269,7 @@ def _place(model, h, joints_2d, crops, cameras, values, are_lengths, options) ->
     zeros = jnp.zeros(3, model.dtype)
     own = mano_jax.forward(model, hand.pose, hand.shape, zeros, zeros)
     joints, root = mano_jax.keypoints_from_mesh(model, own), mano_jax.regress_keypoints(model, own.vertices)[:, ROOT]
-    flat = mano_jax.keypoints(model, jnp.zeros_like(hand.pose), hand.shape, zeros, zeros)[:, _MIDDLE_FINGER]
+    flat = mano_jax.keypoints(model, jnp.zeros_like(hand.pose), hand.shape, zeros, zeros)[:, MIDDLE_FINGER]
     length = jnp.linalg.norm(flat[:, 1:] - flat[:, :-1], axis=-1).sum(axis=-1)
 
     def place(mesh, turn, joints_2d, ndc_scale, vertices, joints, own_root, crop, camera, length, value):

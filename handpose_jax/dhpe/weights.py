@@ -176,6 +176,13 @@ def load_checkpoint(workdir: str | os.PathLike) -> Weights:
     return Weights(_nested(variables), options, notes, f"checkpoint of step {max(steps)} in {workdir.name}")
 
 
+def refined_as(weights: Weights, steps: int | None, fit: bool | None) -> Weights:
+    """With other numbers of refinement steps, with or without the fit after them; None leaves what there is."""
+    chosen = {name: value for name, value in (("steps", steps), ("fit", fit)) if value is not None}
+    refinement = dataclasses.replace(weights.options.refinement, **chosen)
+    return weights._replace(options=dataclasses.replace(weights.options, refinement=refinement))
+
+
 def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
     return {"batch_stats": {}, **flax.traverse_util.unflatten_dict(dict(flat), sep="/")}
 

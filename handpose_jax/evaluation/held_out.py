@@ -12,6 +12,7 @@ from handpose_jax.data.cameras import Camera
 from handpose_jax.data.keypoint_set import HandKeypoints
 from handpose_jax.data.located_hands import LocatedHand
 from handpose_jax.dhpe.normalisation import ESTIMATE, GIVEN
+from handpose_jax.dhpe.perspective_fit import located_hands
 from handpose_jax.dhpe.prediction import place_hands, predict_crops, whole_image_crop
 from handpose_jax.dhpe.prediction_input import HandToPredict
 from handpose_jax.dhpe.weights import Weights
@@ -142,7 +143,7 @@ def predicted_hands(
         on_progress,
     )
     source, depths = (GIVEN, truth["joints"][:, ROOT, 2]) if true_root_depth else (ESTIMATE, None)
-    placed = place_hands(model, found, crops, K, weights.options, source, depths)
+    placed = located_hands(weights, model, found, crops, K, source, depths)
     rows = list(range(count))
     listed = [
         HandToPredict(

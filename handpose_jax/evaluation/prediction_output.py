@@ -27,7 +27,7 @@ PREDICTION_CONVENTIONS = {
     "joints_2d_px": "the network's refined 2D joints (j2D) in the full image",
     "confidence": "of each keypoint: the top of its score map, within [0, 1]",
     "joints_direct": "inverse of the paper's norm (Eq. 8) alone, of the joints the network was trained on, metres",
-    "joint_std_m": "not known of a network: NaN in predictions.npz",
+    "joint_std_m": "of the fit in perspective; NaN without it: a network alone does not say",
 }
 
 
@@ -49,7 +49,6 @@ def prediction_arrays(
       crops, cameras: of the predicted ones.
       sides: of all, "left" or "right".
     """
-    count = len(rows)
     values = {name: np.asarray(getattr(placed, name), np.float32) for name in PlacedHands._fields}
     values |= {
         "h": np.asarray(predictions.h, np.float32),
@@ -57,8 +56,7 @@ def prediction_arrays(
         "K": np.asarray(cameras, np.float64),
         "crop_centre": np.stack([np.asarray(crop.centre, np.float64) for crop in crops]),
         "crop_side": np.array([float(crop.side) for crop in crops]),
-        "joint_covariance_m2": np.full((count, 21, 3, 3), np.nan, np.float32),
-        "joint_std_m": np.full((count, 21), np.nan, np.float32),
+        "joint_std_m": np.sqrt(np.trace(placed.joint_covariance_m2, axis1=-2, axis2=-1) / 3.0).astype(np.float32),
     }
     result = {}
     for name in (*ARRAY_NAMES, *EXTRA_NAMES):

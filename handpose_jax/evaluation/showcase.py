@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 FIT_COLOUR, TRUTH_COLOUR = (0.10, 0.36, 0.78), (0.50, 0.50, 0.48)
 """Linear RGB."""
-COLUMNS = ("image, noisy keypoints", "fitted mesh", "fit from the side", "truth from the side")
+COLUMNS = ("mesh", "mesh from the side", "truth from the side")
+"""Titles of the panels after the first."""
 _PAPER, _INK, _FAINT = (250, 250, 248), (28, 30, 33), (110, 113, 118)
 _PANEL_GROUND = (0.925, 0.930, 0.935)
 _LID = 0.03
@@ -46,12 +47,15 @@ class ShownHand(NamedTuple):
     label: str
 
 
-def fit_sheet(model: HandModel, hands: Sequence[ShownHand], across: int = 2, panel: int = 224) -> "Image":
+def fit_sheet(
+    model: HandModel, hands: Sequence[ShownHand], first_column: str, across: int = 2, panel: int = 224
+) -> "Image":
     """Four panels a hand, `across` hands a row, under column titles.
 
     Args:
       model: of a right hand; left ones are drawn in a mirror.
       hands: what to show; images must have one size.
+      first_column: title of the photographs with their keypoints.
       across: hands in a row.
       panel: edge of a panel, pixels.
     """
@@ -59,14 +63,15 @@ def fit_sheet(model: HandModel, hands: Sequence[ShownHand], across: int = 2, pan
 
     margin, between, caption, gap = panel // 10, panel // 8, panel // 7, 2
     font, small = ImageFont.load_default(size=panel / 14), ImageFont.load_default(size=panel / 16)
-    strip = len(COLUMNS) * panel + (len(COLUMNS) - 1) * gap
+    titles = (first_column, *COLUMNS)
+    strip = len(titles) * panel + (len(titles) - 1) * gap
     rows = -(-len(hands) // across)
     width = 2 * margin + across * strip + (across - 1) * between
     top = margin + caption
     sheet = Image.new("RGB", (width, top + rows * (panel + caption + gap) + margin // 2), _PAPER)
     draw = ImageDraw.Draw(sheet)
     for column in range(min(across, len(hands))):
-        for index, title in enumerate(COLUMNS):
+        for index, title in enumerate(titles):
             left = margin + column * (strip + between) + index * (panel + gap)
             draw.text((left, top - caption / 3), title, fill=_FAINT, font=small, anchor="ls")
     for index, hand in enumerate(hands):

@@ -32,12 +32,14 @@ class KeypointBatch:
       keypoints_3d: x, y, z in metres, camera frame, confidence.
       K: camera matrices; needed with `keypoints`, used only to report pixel residuals with `keypoints_3d`.
       side: "left", "right" or "auto" for each hand; "auto" fits both and keeps the cheaper (see `sides`).
+      estimate: with `keypoints`: 3D joints by something else, metres, camera frame (`fit_image_keypoints`).
     """
 
     keypoints: Float[np.ndarray, "hands 21 3"] | None
     keypoints_3d: Float[np.ndarray, "hands 21 4"] | None
     K: Float[np.ndarray, "hands 3 3"] | None
     side: tuple[str, ...]
+    estimate: Float[np.ndarray, "hands 21 3"] | None = None
 
     def __post_init__(self):
         if (self.keypoints is None) == (self.keypoints_3d is None):
@@ -49,6 +51,11 @@ class KeypointBatch:
             raise ValueError("image keypoints need camera matrices: give K")
         if self.K is not None and self.K.shape != (len(self.observed), 3, 3):
             raise ValueError(f"K must have shape [{len(self.observed)}, 3, 3], got {self.K.shape}")
+        if self.estimate is not None and (self.keypoints is None or self.estimate.shape != (len(self.observed), 21, 3)):
+            raise ValueError(
+                f"estimate goes with keypoints and must have shape [{len(self.observed)}, 21, 3], got "
+                f"{self.estimate.shape}" + (" with keypoints_3d" if self.keypoints is None else "")
+            )
         if len(self.side) != len(self.observed):
             raise ValueError(f"side must name one side for each of {len(self.observed)} hands, got {len(self.side)}")
         unknown = sorted(set(self.side) - {*SIDES, AUTO})
@@ -143,6 +150,9 @@ def _problems(batch: KeypointBatch) -> dict[int, str]:
         usable = np.isfinite(batch.K).all((1, 2)) & (batch.K[:, 0, 0] > 0) & (batch.K[:, 1, 1] > 0)
         for row in np.flatnonzero(~usable):
             problems.setdefault(int(row), "K is not a finite camera matrix with positive focal lengths")
+    if batch.estimate is not None:
+        for row in np.flatnonzero(~np.isfinite(batch.estimate).all((1, 2))):
+            problems.setdefault(int(row), "its estimate is not finite")
     return problems
 
 
@@ -163,6 +173,8 @@ def _fit_side(
         cameras = batch.K[rows].astype(np.float32)
         cameras[:, 0, 2] *= flip
         inputs.append(cameras)
+    if batch.estimate is not None:
+        inputs.append(batch.estimate[rows].astype(np.float32) * np.array([flip, 1.0, 1.0], np.float32))
 
     program = _image_program if batch.keypoints is not None else _space_program
     canonical = mirror_model(model) if left else model
@@ -181,8 +193,10 @@ def _fit_side(
 
 
 @functools.partial(jax.jit, static_argnames="options")
-def _image_program(model: HandModel, keypoints, K, options: FitOptions) -> FittedHand:
-    return jax.vmap(lambda points, camera: fit_image_keypoints(model, points, camera, options))(keypoints, K)
+def _image_program(model: HandModel, keypoints, K, estimate=None, *, options: FitOptions) -> FittedHand:
+    return jax.vmap(lambda points, camera, known: fit_image_keypoints(model, points, camera, options, known))(
+        keypoints, K, estimate
+    )
 
 
 @functools.partial(jax.jit, static_argnames="options")

@@ -43,6 +43,7 @@ def fit_image_keypoints(
     keypoints: Float[Array, "21 3"],
     K: Float[Array, "3 3"],
     options: FitOptions,
+    estimate: Float[Array, "21 3"] | None = None,
 ) -> FittedHand:
     """A hand of the model's side fitted to image keypoints.
 
@@ -51,6 +52,8 @@ def fit_image_keypoints(
       keypoints: (u px, v px, confidence); a keypoint of confidence 0, or not finite, is not seen.
       K: camera matrix without skew.
       options: see `FitOptions`; static under `jit`.
+      estimate: 3D joints that something else, such as a network, has made of the image; metres, axes of the camera
+        frame. Their differences pull weakly (`options.estimate_sigma`), and two more starts are laid over them.
 
     The absolute depth follows from the hand's size: without `options.hand_length_mm` it is known no better than the
     shape prior knows that.
@@ -67,11 +70,25 @@ def fit_image_keypoints(
     )
     problem = _Problem.of(model, options)
     starts = image_starts(problem.hand, problem.prior, seen, problem.start_shape)
+    if estimate is None:
 
-    def data_term(points, jacobian):
-        return terms.image_keypoints(points, jacobian, seen, options.robust_threshold)
+        def data_term(points, jacobian):
+            return terms.image_keypoints(points, jacobian, seen, options.robust_threshold)
 
-    return problem.solve(starts, data_term)
+        return problem.solve(starts, data_term)
+
+    sigma = jnp.asarray(options.estimate_sigma, keypoints.dtype)
+    known = terms.SpacePoints(points=estimate, weights=jnp.ones(21, keypoints.dtype), sigma=sigma)
+    placed = space_starts(problem.hand, problem.prior, known, problem.start_shape)
+    starts = jax.tree.map(lambda *parts: jnp.concatenate(parts), placed, starts)
+
+    def both_terms(points, jacobian):
+        return terms.total(
+            terms.image_keypoints(points, jacobian, seen, options.robust_threshold),
+            terms.estimated_points(points, jacobian, known, options.robust_threshold),
+        )
+
+    return problem.solve(starts, both_terms)
 
 
 def fit_space_keypoints(model: HandModel, keypoints: Float[Array, "21 4"], options: FitOptions) -> FittedHand:

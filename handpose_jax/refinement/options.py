@@ -13,6 +13,7 @@ class FitOptions:
       base_weight: weight of the wrist and the base of the thumb beside the other keypoints: detectors and annotators
         agree least on where those two are.
       metre_sigma: standard deviation of a 3D keypoint, metres.
+      estimate_sigma: standard deviation of a network's 3D joint about their common centre, metres, where one is given.
       robust_threshold: residuals beyond this many standard deviations count linearly, not squared.
       pose_weight: weight of the pose prior; 1 is the Gaussian of the model's own statistics.
       shape_weight: weight of the shape prior; 1 is the unit Gaussian.
@@ -29,6 +30,7 @@ class FitOptions:
     pixel_sigma_share: float = 0.02
     base_weight: float = 0.25
     metre_sigma: float = 0.003
+    estimate_sigma: float = 0.025
     robust_threshold: float = 2.0
     pose_weight: float = 1.0
     shape_weight: float = 1.0

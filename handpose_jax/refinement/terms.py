@@ -68,6 +68,18 @@ def space_keypoints(
     return _robust((points - seen.points) / seen.sigma, jacobian / seen.sigma, seen.weights, robust_threshold)
 
 
+def estimated_points(
+    points: Float[Array, "21 3"],
+    jacobian: Float[Array, "21 3 parameters"],
+    estimate: SpacePoints,
+    robust_threshold: float,
+) -> NormalEquations:
+    """Distance to estimated 3D joints, both from their own mean: where the hand is does not count."""
+    centred, slope = points - jnp.mean(points, axis=0)[None], jacobian - jnp.mean(jacobian, axis=0)[None]
+    target = estimate.points - jnp.mean(estimate.points, axis=0)[None]
+    return space_keypoints(centred, slope, estimate._replace(points=target), robust_threshold)
+
+
 def _robust(
     residuals: Float[Array, "21 dimensions"],
     rows: Float[Array, "21 dimensions parameters"],

@@ -98,6 +98,7 @@ TERMS = {
     "hand length": lambda hand: lambda p: terms.hand_length(p, jnp.asarray(0.18), jnp.arange(10.0) * 1e-3, 0.19, 1e-3),
     "image": lambda hand: lambda p: terms.image_keypoints(*exact_points(hand, p), image_points(), 2.0),
     "space": lambda hand: lambda p: terms.space_keypoints(*exact_points(hand, p), space_points(), 2.0),
+    "estimate": lambda hand: lambda p: terms.estimated_points(*exact_points(hand, p), space_points(), 2.0),
     "together": lambda hand: lambda p: terms.total(terms.angle_limits(p, 0.02), terms.shape_prior(p, 1.0, 3.0, 0.02)),
 }
 
@@ -149,6 +150,14 @@ def test_curvature_of_quadratic_terms_is_their_hessian(hand, name):
     expected = jax.hessian(lambda x: term(HandParameters.unflatten(x)).cost)(parameters)
     curvature = term(HandParameters.unflatten(parameters)).curvature
     np.testing.assert_allclose(curvature, expected, rtol=1e-8, atol=1e-8 * float(jnp.max(jnp.abs(expected))))
+
+
+def test_an_estimate_is_compared_up_to_its_place(hand):
+    parameters, moved = random_parameters(4), random_parameters(4).at[3:6].add(jnp.asarray([0.2, -0.1, 0.3]))
+    term = TERMS["estimate"](hand)
+    here, there = (term(HandParameters.unflatten(flat)) for flat in (parameters, moved))
+    np.testing.assert_allclose(here.cost, there.cost, rtol=1e-9)
+    np.testing.assert_allclose(here.gradient[3:6], 0.0, atol=1e-9)
 
 
 def test_points_behind_the_camera_have_a_finite_cost_and_no_depth_slope(hand):
@@ -441,6 +450,7 @@ class TestChooseSides:
         ({"keypoints": np.zeros((21, 3))}, r"\[hands, 21, 3\], got \(21, 3\)"),
         ({"keypoints": None, "keypoints_3d": np.zeros((2, 21, 3))}, r"\[hands, 21, 4\], got \(2, 21, 3\)"),
         ({"K": None}, "need camera matrices"),
+        ({"estimate": np.zeros((2, 20, 3))}, r"must have shape \[2, 21, 3\], got \(2, 20, 3\)"),
         ({"K": np.zeros((3, 3))}, r"K must have shape \[2, 3, 3\]"),
         ({"side": ("left",)}, "one side for each of 2 hands, got 1"),
         ({"side": ("left", "Right")}, "got 'Right'"),

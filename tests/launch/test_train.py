@@ -20,10 +20,19 @@ from PIL import Image
 
 from handpose_jax.dhpe.training import DhpeTraining
 from handpose_jax.dhpe.training_system import dhpe_system
-from handpose_jax.training import Checkpoints, TrainState, batch_sharding, data_mesh, replicated_sharding
+from handpose_jax.dhpe.weights import load_weights
+from handpose_jax.training import (
+    Checkpoints,
+    TrainState,
+    batch_sharding,
+    data_mesh,
+    replicated_sharding,
+    starting_from,
+)
 from handpose_jax.training.config_options import options_from
 from handpose_jax.training.metrics_writer import read_metrics
 from handpose_jax.training.state import step_key
+from launch.export import main as export
 from launch.train import main, parsed, system_of
 from mano_jax import open_hand
 
@@ -205,6 +214,55 @@ def test_terminated_and_resumed_is_uninterrupted(trained: pathlib.Path, tmp_path
         for folder in (workdir, trained)
     )
     assert found == expected
+
+
+@pytest.mark.slow
+def test_exported_weights_are_the_averaged_ones_and_start_another_run(
+    trained: pathlib.Path, tmp_path: pathlib.Path, compiled_once, capsys
+):
+    (tmp_path / "scores.json").write_text('{"hands": 3}')
+    out = tmp_path / "made" / "small.json"
+    arguments = [f"--checkpoint={trained}", f"--out={out}", f"--scores={tmp_path / 'scores.json'}", "--nohalf"]
+    assert export([*arguments]) == 0
+    assert f"step {STEPS} of" in capsys.readouterr().out
+    weights = load_weights(out)
+    jax.tree.map(np.testing.assert_array_equal, weights.variables, last_state(trained).averaged)
+    assert weights.notes["scores"] == {"hands": 3}
+    assert weights.notes["runs"][0]["from_step"] == 0
+    assert weights.notes["config"]["seed"] == 0
+
+    # No step is taken: what is saved is what the run would start from.
+    more = ["--config.loop.steps=0", "--config.seed=5", f"--init={out}"]
+    result = call(command(tmp_path / "more", *more), compiled_once)
+    assert result.returncode == 0, result.stderr
+    assert json.loads((tmp_path / "more" / "config.json").read_text())["init"] == f"small.json, step {STEPS}"
+    state = starting_from(small_system().initial_state(), weights.variables)
+    jax.tree.map(np.testing.assert_array_equal, state.variables, weights.variables)
+    jax.tree.map(np.testing.assert_array_equal, state.averaged, weights.variables)
+    assert int(state.step) == 0
+    other = ["--config.dhpe.networks.estimator_width=16", f"--init={out}", f"--workdir={tmp_path / 'other'}"]
+    assert main([SMALL, *other]) == 2
+    error = capsys.readouterr().err
+    assert "of other networks than the config's: estimator_width: 32 -> 16" in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--out=w.json"], "--checkpoint and --out are required"),
+        (["--checkpoint=.", "--out=w.json"], "no config.json"),
+        (["--checkpoint=.", "--out=w.json", "--scores=missing.json"], "No such file"),
+    ],
+)
+def test_export_refuses_in_one_line(tmp_path: pathlib.Path, monkeypatch, capsys, arguments: list[str], words: str):
+    monkeypatch.chdir(tmp_path)
+    assert export(arguments) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

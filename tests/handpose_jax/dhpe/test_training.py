@@ -2,6 +2,8 @@
 
 import functools
 
+import hypothesis
+import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +14,7 @@ from handpose_jax.dhpe.configuration import SMALL_NETWORKS, DhpeOptions, LossOpt
 from handpose_jax.dhpe.losses import LossTerms
 from handpose_jax.dhpe.networks import Estimate
 from handpose_jax.dhpe.parameters import HandVector, decode
-from handpose_jax.dhpe.synthetic_batches import Batch, SyntheticDataOptions, example_of
+from handpose_jax.dhpe.synthetic_batches import Batch, SyntheticDataOptions, cut_by_border, example_of
 from handpose_jax.dhpe.training import DhpeTraining, loss_terms, resized_masks
 from handpose_jax.networks import render_heat_maps
 from handpose_jax.projection import MaskOptions, NdcMesh, project_mask, project_mesh
@@ -67,6 +69,23 @@ def test_an_example_in_numpy():
     assert float(example.joint_weights.sum()) == 21.0
     assert float(example.mask_weight) == 1.0
     np.testing.assert_array_equal(example.masks, 1.0)
+
+
+@hypothesis.settings(deadline=None, max_examples=25)
+@hypothesis.given(seed=st.integers(0, 2**31 - 1))
+def test_borders_are_black_and_the_rest_is_as_it_was(seed: int):
+    image = jnp.asarray(np.random.default_rng(0).uniform(0.1, 1.0, size=(20, 20, 3)), jnp.float32)
+    key = jax.random.key(seed)
+    np.testing.assert_array_equal(cut_by_border(key, image, 0.0), image)
+    found = np.asarray(cut_by_border(key, image, 1.0))
+    seen = (found != 0.0).all(axis=2)
+    np.testing.assert_array_equal(found[seen], np.asarray(image)[seen])
+    rows, columns = seen.any(axis=1), seen.any(axis=0)
+    np.testing.assert_array_equal(seen, rows[:, None] & columns[None])
+    for line in (rows, columns):
+        assert line.sum() >= 14  # Of 20, at most 0.3 are beyond the border,
+        assert line[0] or line[-1]  # which is on one side only.
+        assert np.abs(np.diff(line.astype(int))).sum() <= 1
 
 
 @functools.cache
@@ -180,6 +199,7 @@ FOUR_AT_A_TIME = DhpeOptions(networks=SMALL_NETWORKS, losses=LossOptions(feature
         (DhpeTraining, {"evaluation_images": 0}),
         (DhpeTraining, {"data": SyntheticDataOptions(batch_size=30), "dhpe": FOUR_AT_A_TIME}),
         (SyntheticDataOptions, {"batch_size": 0}),
+        (SyntheticDataOptions, {"border_share": 1.5}),
     ],
 )
 def test_impossible_options(kind, settings):
