@@ -70,7 +70,7 @@ def get_config(variant: str = "") -> ConfigDict:
         }
     )
     config.dhpe.refinement = ConfigDict({"steps": 50})  # [paper]; at test time only.
-    config.data = ConfigDict({"batch_size": BATCH, "images_at_once": 8})  # [ours]
+    config.data = ConfigDict({"batch_size": BATCH, "images_at_once": 8, "border_share": 0.3})  # [ours]
     config.data.synthesis = ConfigDict(  # [ours]
         {"image_size": 224, "supersample": 2, "quality": "quick", "fill": (0.60, 0.74)}
     )
