@@ -25,6 +25,7 @@ def demo(tmp_path_factory):
     return folder, "\n".join(lines)
 
 
+@pytest.mark.slow
 def test_files(demo):
     folder, text = demo
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
@@ -45,6 +46,7 @@ def test_files(demo):
             assert np.asarray(sheet.convert("L")).std() > 10
 
 
+@pytest.mark.slow
 def test_meshes_are_the_hands_found(demo):
     folder, _ = demo
     vertices = np.load(folder / "predictions.npz")["vertices"]
@@ -54,6 +56,7 @@ def test_meshes_are_the_hands_found(demo):
         np.testing.assert_allclose(mesh.vertices * (1, -1, -1), vertices[row], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_what_is_found_beats_a_mean_hand(demo):
     """The whole table recomputed from the files; Procrustes-aligned the fit to keypoints is at least twice as good."""
     folder, text = demo
