@@ -24,7 +24,7 @@ PREDICTION_CONVENTIONS = {
     "scale": "vertices = scale * forward(model of the side, pose, shape, rotation, 0).vertices + translation; 1 where "
     "the depth is an estimate",
     "residual_px": "root mean square distance of the hand's projected joints from joints_2d_px",
-    "joints_2d_px": "the network's refined 2D joints (j2D) in the full image",
+    "joints_2d_px": "the 2D joints (j2D) that the hand was refined towards, in the full image",
     "confidence": "of each keypoint: the top of its score map, within [0, 1]",
     "joints_direct": "inverse of the paper's norm (Eq. 8) alone, of the joints the network was trained on, metres",
     "joint_std_m": "of the fit in perspective; NaN without it: a network alone does not say",
