@@ -231,10 +231,14 @@ def test_exported_weights_are_the_averaged_ones_and_start_another_run(
     assert weights.notes["runs"][0]["from_step"] == 0
     assert weights.notes["config"]["seed"] == 0
 
-    # No step is taken: what is saved is what the run would start from.
-    more = ["--config.loop.steps=0", "--config.seed=5", f"--init={out}"]
+    more = ["--config.loop.steps=1", "--config.seed=5", f"--init={out}"]
     result = call(command(tmp_path / "more", *more), compiled_once)
     assert result.returncode == 0, result.stderr
+    first, untrained = (
+        next(line["loss"] for line in read_metrics(folder / "metrics.jsonl") if line["step"] == 1)
+        for folder in (tmp_path / "more", trained)
+    )
+    assert first < 0.85 * untrained
     assert json.loads((tmp_path / "more" / "config.json").read_text())["init"] == f"small.json, step {STEPS}"
     state = starting_from(small_system().initial_state(), weights.variables)
     jax.tree.map(np.testing.assert_array_equal, state.variables, weights.variables)
