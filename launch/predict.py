@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from launch.command_line import ProgressBar, StagedOutput, exit_code_of, parse_arguments, staged_output, warn
+from launch.command_line import ProgressBar, StagedOutput, exit_code_of, one_line, parse_arguments, staged_output, warn
 
 # Heavy imports happen where they are used: --help and a mistyped flag answer at once.
 if TYPE_CHECKING:
@@ -197,9 +197,11 @@ def predict(
     models = {"right": right, "left": mano_jax.mirror_model(right)}
     progress, batch_size = ProgressBar("predicting", long_from=100), min(values.batch_size, len(hands))
     found = predict_photographs(weights, right, hands, batch_size, values.panels, progress)
-    predictions, rows, chosen_sides, crops, panels, problems = found
-    sides = dict(zip(rows, chosen_sides, strict=True))
-    sides = [sides.get(row, "left" if hand.located.hand.side == "left" else "right") for row, hand in enumerate(hands)]
+    predictions, rows, chosen_sides, crops, panels, errors = found
+    problems = {row: one_line(error) for row, error in errors.items()}
+    sides = ["left" if hand.located.hand.side == "left" else "right" for hand in hands]
+    for row, side in zip(rows, chosen_sides, strict=True):
+        sides[row] = side
     cameras = np.stack([_camera(hands[row]) for row in rows])
     source, given = depth
     chosen = None if given is None else given[rows]

@@ -68,6 +68,15 @@ def camera_matrix(fx: float, fy: float, cx: float, cy: float) -> Float[np.ndarra
     return np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
 
 
+def projected_points(
+    points: Float[np.ndarray, "hands points 3"], K: Float[np.ndarray, "hands 3 3"]
+) -> Float[np.ndarray, "hands points 2"]:
+    """Pixels of points in the camera frame, float64; NaN for those that are not in front of the camera."""
+    pixels = np.einsum("nab,nkb->nka", np.asarray(K, np.float64), np.asarray(points, np.float64))
+    depth = pixels[..., 2:]
+    return np.where(depth > 0, pixels[..., :2] / np.where(depth > 0, depth, 1.0), np.nan)
+
+
 def camera_from_text(text: str) -> Camera:
     """The camera of a flag `--K=fx,fy,cx,cy`.
 

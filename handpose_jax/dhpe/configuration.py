@@ -95,7 +95,7 @@ SMALL_NETWORKS = NetworkOptions(
     estimator_width=512,
     subcell=True,
 )
-"""[ours] For a CPU or a small GPU: 3.5 million parameters, maps of 32x32 cells."""
+"""[ours] For a CPU or a small GPU: 3.4 million parameters, maps of 32x32 cells."""
 
 TINY_NETWORKS = NetworkOptions(
     backbone="tiny",

@@ -7,15 +7,25 @@ f / w is the same in both. In the crop's own image (`render_jax.Crop.camera_to_c
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+import mano_jax
 from handpose_jax.projection import ROOT
+from mano_jax import HandModel
 from render_jax import Crop, Pinhole
 from render_jax.cameras import MINIMUM_DEPTH, Scalar
 
 GIVEN, HAND_LENGTH, ESTIMATE = "given", "hand length", "estimate"
 """Names of where a root's depth came from: ground truth or a sensor; a known hand's length; the model's own size."""
 
-_MIDDLE_FINGER = (0, 9, 10, 11, 12)
+MIDDLE_FINGER = (0, 9, 10, 11, 12)
 """Wrist to tip among the 21 keypoints; the sum of these bones is the hand's length, however it bends."""
+
+
+def hand_length(model: HandModel, shapes: Float[Array, "*batch shapes"]) -> Float[Array, "*batch"]:
+    """Wrist to middle fingertip along the bones of flat hands, metres; a mirrored hand is as long."""
+    zeros = jnp.zeros(3, model.dtype)
+    flat = mano_jax.keypoints(model, jnp.zeros(45, model.dtype), shapes, zeros, zeros)
+    bones = jnp.diff(flat[..., jnp.asarray(MIDDLE_FINGER), :], axis=-2)
+    return jnp.linalg.norm(bones, axis=-1).sum(axis=-1)
 
 
 def focal_length(camera: Pinhole) -> Float[Array, "*batch"]:
@@ -74,7 +84,7 @@ def root_depth_from_hand_length(
       length: wrist to tip of the middle finger along the bones (of the flat hand: its length), metres.
       others: as `denormalise`.
     """
-    at_one_metre = denormalise(normalised, root_pixels, jnp.ones(()), camera, side)[jnp.asarray(_MIDDLE_FINGER)]
+    at_one_metre = denormalise(normalised, root_pixels, jnp.ones(()), camera, side)[jnp.asarray(MIDDLE_FINGER)]
     bones = at_one_metre[1:] - at_one_metre[:-1]
     squared = jnp.sum(bones * bones, axis=-1)
     degenerate = squared == 0.0

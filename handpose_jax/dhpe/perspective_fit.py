@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Float
 
 import mano_jax
-from handpose_jax.dhpe.normalisation import ESTIMATE, HAND_LENGTH
-from handpose_jax.dhpe.prediction import MIDDLE_FINGER, CropPredictions, PlacedHands, place_hands, residuals_px
+from handpose_jax.dhpe.normalisation import ESTIMATE, HAND_LENGTH, hand_length
+from handpose_jax.dhpe.prediction import CropPredictions, PlacedHands, place_hands, residuals_px, where_rows
 from handpose_jax.dhpe.weights import Weights
 from handpose_jax.projection import ROOT
 from handpose_jax.refinement import FitOptions, KeypointBatch, fit_hands
@@ -69,7 +69,7 @@ def fit_in_perspective(
     fits = fit_hands(models, KeypointBatch(keypoints, None, np.asarray(cameras), tuple(sides), unscaled), options)
     scale = np.ones(len(placed.scale), np.float32)
     if depth_source != ESTIMATE and depth_values is not None:
-        measure = _lengths(model, fits.shape) if depth_source == HAND_LENGTH else fits.joints[:, ROOT, 2]
+        measure = np.asarray(hand_length(model, fits.shape)) if depth_source == HAND_LENGTH else fits.joints[:, ROOT, 2]
         known = np.asarray(depth_values, np.float32) / measure
         scale = np.where(np.isfinite(known), known, 1.0).astype(np.float32)
     grown = scale[:, None, None]
@@ -86,16 +86,4 @@ def fit_in_perspective(
         residual_px=residuals_px(joints, placed.joints_2d_px, cameras),
         joint_covariance_m2=grown[..., None] ** 2 * fits.joint_covariance_m2,
     )
-    return PlacedHands(
-        *(
-            np.where(fits.valid.reshape(-1, *(1,) * (after.ndim - 1)), after, before)
-            for before, after in zip(placed, fitted, strict=True)
-        )
-    )
-
-
-def _lengths(model: HandModel, shapes: Float[np.ndarray, "hands shapes"]) -> Float[np.ndarray, "hands"]:
-    """Wrist to middle fingertip along the bones, metres; a hand and its mirror image are equally long."""
-    zeros = np.zeros(3, np.float32)
-    flat = np.asarray(mano_jax.keypoints(model, np.zeros(45, np.float32), shapes, zeros, zeros))[:, MIDDLE_FINGER]
-    return np.linalg.norm(flat[:, 1:] - flat[:, :-1], axis=-1).sum(axis=-1)
+    return PlacedHands(*(where_rows(fits.valid, after, before) for before, after in zip(placed, fitted, strict=True)))

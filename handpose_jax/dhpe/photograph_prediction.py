@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from handpose_jax.data.images import load_image
 from handpose_jax.dhpe.prediction import (
@@ -42,7 +42,7 @@ class PhotographPredictions(NamedTuple):
     sides: list[str]
     crops: list[Crop]
     pictures: list[np.ndarray]
-    problems: dict[int, str]
+    problems: dict[int, ValueError | OSError]
 
 
 def predict_photographs(
@@ -67,10 +67,10 @@ def predict_photographs(
       on_progress: told (done, total), in photographs.
 
     Raises:
-      ValueError: nothing could be predicted, or the network's output is not finite.
+      ValueError, OSError: nothing could be predicted, or the network's output is not finite.
     """
     size = weights.options.networks.image_size
-    problems: dict[int, str] = {}
+    problems: dict[int, ValueError | OSError] = {}
     rows: list[int] = []
     sides: list[str] = []
     crops: list[Crop] = []
@@ -82,23 +82,25 @@ def predict_photographs(
             side = hands[row].located.hand.side
             possible = [side] if side in ("left", "right") else ["right", "left"]
             try:
-                found = [_cropped(hands[row], one, size) for one in possible]
+                image = _image(hands[row])
+                found = [_crop(hands[row], one, size, image.shape[:2]) for one in possible]
             except (ValueError, OSError) as problem:
-                problems[row] = " ".join(str(problem).split())
+                problems[row] = problem
                 continue
-            for one, (crop, picture) in zip(possible, found, strict=True):
+            for one, crop in zip(possible, found, strict=True):
                 rows.append(row)
                 sides.append(one)
                 crops.append(crop)
-                pictures.append(picture)
+                pictures.append(cropped_image(image, crop))
         if pictures:
             done = _progress_of_part(on_progress, begin, min(begin + _AT_ONCE, len(hands)), len(hands))
             parts.append(predict_crops(weights, model, pictures.__getitem__, len(pictures), batch_size, None, done))
             kept += pictures[: max(0, 2 * keep_pictures - len(kept))]
     if not parts:
         first = problems[min(problems)]
-        many = f"none of {len(hands)} hands can be predicted; the first: {first}"
-        raise ValueError(first if len(hands) == 1 else many)
+        if len(hands) == 1:
+            raise first
+        raise ValueError(f"none of {len(hands)} hands can be predicted; the first: {first}") from first
     steps = parts[0].steps
     joined = jax.tree.map(lambda *leaves: np.concatenate(leaves), *(part._replace(steps=()) for part in parts))
     if not np.isfinite(joined.h).all():
@@ -132,18 +134,19 @@ def _chosen(rows: Sequence[int], sides: Sequence[str], costs: Float[np.ndarray, 
     return np.array([index for index in range(len(rows)) if index not in dropped])
 
 
-def _cropped(hand: HandToPredict, side: str, size: int) -> tuple[Crop, Float[np.ndarray, "size size 3"]]:
+def _image(hand: HandToPredict) -> UInt8[np.ndarray, "height width 3"]:
     if hand.located.hand.problem is not None or hand.located.image is None:
         raise ValueError(hand.located.hand.problem or "no image")
-    image = load_image(hand.located.image)
+    return load_image(hand.located.image)
+
+
+def _crop(hand: HandToPredict, side: str, size: int, image_size: tuple[int, int]) -> Crop:
     if hand.box is None:
-        crop = whole_image_crop(side, size, image.shape[:2])
-    else:
-        try:
-            crop = crop_around_box(hand.box, side, size, image.shape[:2])
-        except ValueError as error:
-            raise ValueError(f"{hand.located.image}: {error}") from None
-    return crop, cropped_image(image, crop)
+        return whole_image_crop(side, size, image_size)
+    try:
+        return crop_around_box(hand.box, side, size, image_size)
+    except ValueError as error:
+        raise ValueError(f"{hand.located.image}: {error}") from None
 
 
 def _progress_of_part(

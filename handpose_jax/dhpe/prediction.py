@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Bool, Float, UInt8
 
 import mano_jax
+from handpose_jax.data.cameras import projected_points
 from handpose_jax.dhpe.configuration import DhpeOptions
 from handpose_jax.dhpe.networks import Estimate, HandMeshEstimator
 from handpose_jax.dhpe.normalisation import (
@@ -24,6 +25,7 @@ from handpose_jax.dhpe.normalisation import (
     HAND_LENGTH,
     denormalise,
     focal_length,
+    hand_length,
     ndc_to_pixels,
     root_depth_from_scale,
 )
@@ -32,16 +34,14 @@ from handpose_jax.dhpe.refinement import refine, shown_steps
 from handpose_jax.dhpe.weights import Weights
 from handpose_jax.projection import ROOT, project_mask, project_mesh
 from mano_jax import HandModel
+from mano_jax.least_squares import from_residuals, levenberg_marquardt
 from mano_jax.mirror import mirror_points, mirror_rotations
 from mano_jax.rotations import PRECISION, axis_angle_to_matrix, matrix_to_axis_angle, quaternion_to_matrix
 from render_jax import Crop, Pinhole
 
 BOX_MARGIN = 1.5
 """[paper] Edge of the crop, in larger sides of the tight box."""
-MIDDLE_FINGER = np.array([0, 9, 10, 11, 12])
-"""Wrist to tip among the keypoints."""
 _PADDED_TO = 128
-_PLACEMENT_STEPS = 8
 
 
 class CropPredictions(NamedTuple):
@@ -243,9 +243,9 @@ def place_hands(
     left = np.asarray(stacked.mirrored)
     # Parameters of the mirrored model give the mirrored mesh, exactly.
     for name in ("pose", "rotation"):
-        placed[name] = _where(left, np.asarray(mirror_rotations(placed[name])), placed[name])
+        placed[name] = where_rows(left, np.asarray(mirror_rotations(placed[name])), placed[name])
     for name in ("vertices", "joints", "joints_direct", "translation"):
-        placed[name] = _where(left, np.asarray(mirror_points(placed[name])), placed[name])
+        placed[name] = where_rows(left, np.asarray(mirror_points(placed[name])), placed[name])
     joints = placed["joints"]
     residual = residuals_px(joints, placed["joints_2d_px"], cameras)
     unknown = np.full((count, 21, 3, 3), np.nan, np.float32)
@@ -256,8 +256,7 @@ def residuals_px(
     joints: Float[np.ndarray, "hands 21 3"], pixels: Float[np.ndarray, "hands 21 2"], cameras: np.ndarray
 ) -> Float[np.ndarray, "hands"]:
     """Root mean square distance of projected joints from 2D ones."""
-    seen = np.einsum("nab,nkb->nka", np.asarray(cameras, np.float64), joints.astype(np.float64))
-    off = seen[..., :2] / np.maximum(seen[..., 2:], 1e-6) - pixels
+    off = projected_points(joints, cameras) - pixels
     return np.sqrt(np.mean(np.sum(off**2, axis=-1), axis=-1)).astype(np.float32)
 
 
@@ -269,8 +268,7 @@ def _place(model, h, joints_2d, crops, cameras, values, are_lengths, options) ->
     zeros = jnp.zeros(3, model.dtype)
     own = mano_jax.forward(model, hand.pose, hand.shape, zeros, zeros)
     joints, root = mano_jax.keypoints_from_mesh(model, own), mano_jax.regress_keypoints(model, own.vertices)[:, ROOT]
-    flat = mano_jax.keypoints(model, jnp.zeros_like(hand.pose), hand.shape, zeros, zeros)[:, MIDDLE_FINGER]
-    length = jnp.linalg.norm(flat[:, 1:] - flat[:, :-1], axis=-1).sum(axis=-1)
+    length = hand_length(model, hand.shape)
 
     def place(mesh, turn, joints_2d, ndc_scale, vertices, joints, own_root, crop, camera, length, value):
         edge = jnp.asarray(float(crop.size), joints_2d.dtype)
@@ -314,7 +312,7 @@ def rigid_placement(
 ) -> tuple[Float[Array, "3 3"], Float[Array, "3"]]:
     """Rotation and place of a rigid hand whose own `norm` (Eq. 8) is nearest to what the network said [ours].
 
-    Least squares over the points, by Gauss-Newton steps from the hand turned into the line of sight. The network's hand
+    Least squares over the points, from the hand turned into the line of sight. The network's hand
     is seen in parallel projection, in the middle of the image; a hand beside the middle, seen in perspective, is turned
     against it by the angle between the two lines of sight.
 
@@ -336,27 +334,23 @@ def rigid_placement(
     rotation = jnp.matmul(axis_angle_to_matrix(axis_angle), turn, precision=PRECISION)
     at = camera.unproject((root + 1.0) * (0.5 * edge), depth)
 
-    def residual(change: Float[Array, "6"], rotation: Array, at: Array) -> Float[Array, "numbers"]:
-        turned = jnp.matmul(axis_angle_to_matrix(change[:3]), rotation, precision=PRECISION)
-        moved = at + change[3:] * at[2]
-        placed = jnp.matmul(points, turned.T, precision=PRECISION) + moved[None]
+    def placement(change: Float[Array, "6"]) -> tuple[Float[Array, "3 3"], Float[Array, "3"]]:
+        # A hand may not get behind the camera: its depth changes by a factor.
+        place = jnp.concatenate([at[:2] + change[3:5] * at[2], at[2:] * jnp.exp(change[5:])])
+        return jnp.matmul(axis_angle_to_matrix(change[:3]), rotation, precision=PRECISION), place
+
+    def residuals(change: Float[Array, "6"]) -> Float[Array, "residuals"]:
+        turned, place = placement(change)
+        placed = jnp.matmul(points, turned.T, precision=PRECISION) + place[None]
         flat = camera.project(placed) / edge - target[:, :2]
-        deep = (placed[:, 2] - moved[2]) * (focal_length(camera) / (edge * moved[2])) - target[:, 2]
-        return jnp.concatenate([flat.ravel(), deep])
+        deep = (placed[:, 2] - place[2]) * (focal_length(camera) / (edge * place[2])) - target[:, 2]
+        # The solver wants every parameter held by something; so weak a prior moves nothing.
+        return jnp.concatenate([flat.ravel(), deep, 1e-3 * change])
 
-    def step(_: int, found: tuple[Array, Array]) -> tuple[Array, Array]:
-        rotation, at = found
-        zero = jnp.zeros(6, points.dtype)
-        error, slope = residual(zero, rotation, at), jax.jacfwd(residual)(zero, rotation, at)
-        normal = jnp.matmul(slope.T, slope, precision=PRECISION) + 1e-6 * jnp.eye(6, dtype=points.dtype)
-        change = -jnp.linalg.solve(normal, jnp.matmul(slope.T, error, precision=PRECISION))
-        turned = jnp.matmul(axis_angle_to_matrix(change[:3]), rotation, precision=PRECISION)
-        # A hand may not jump behind the camera.
-        moved = at + jnp.clip(change[3:], -0.3, 0.3) * at[2]
-        return turned, moved
-
-    return jax.lax.fori_loop(0, _PLACEMENT_STEPS, step, (rotation, at))
+    start = jnp.zeros(6, points.dtype)
+    return placement(levenberg_marquardt(from_residuals(residuals), start, relative_tolerance=1e-6).parameters)
 
 
-def _where(rows: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+def where_rows(rows: Bool[np.ndarray, "hands"], one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Rows of one array where `rows` says so, and else of the other."""
     return np.where(rows.reshape(-1, *(1,) * (one.ndim - 1)), one, other)

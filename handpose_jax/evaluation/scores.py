@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 import render_jax
+from handpose_jax.data.cameras import projected_points
 from handpose_jax.data.keypoint_files import load_json, read_truth
 from handpose_jax.data.keypoint_formats.numpy_batch import load_arrays
 from handpose_jax.evaluation.baselines import mean_hands, mean_vertex_errors_mm
@@ -185,7 +186,7 @@ def scores_of(hands: HandSet, truth: Mapping[str, np.ndarray], models: Mapping[s
         result["vertices_mm"] = mean_vertex_errors_mm(joints, vertices, truth["joints"], true_vertices)
     K = truth.get("K", cameras)
     if K is not None:
-        off = projected(joints, K) - projected(truth["joints"], K)
+        off = projected_points(joints, K) - projected_points(truth["joints"], K)
         distance = np.linalg.norm(off, axis=-1)
         frames = [row[np.isfinite(row)].mean() for row in distance if np.isfinite(row).any()]
         result["joints_px"] = float(np.mean(frames)) if frames else None
@@ -217,12 +218,3 @@ def mesh_masks(
 def _mask(vertices, faces, K, size):
     camera = render_jax.Pinhole(K[0, 0], K[1, 1], K[0, 2], K[1, 2])
     return render_jax.rasterize(camera.to_screen(vertices), jnp.asarray(faces), size).mask
-
-
-def projected(
-    joints: Float[np.ndarray, "hands 21 3"], K: Float[np.ndarray, "hands 3 3"]
-) -> Float[np.ndarray, "hands 21 2"]:
-    """Pixels; NaN for points that are not in front of the camera."""
-    pixels = np.einsum("nab,nkb->nka", np.asarray(K, np.float64), np.asarray(joints, np.float64))
-    depth = pixels[..., 2:]
-    return np.where(depth > 0, pixels[..., :2] / np.where(depth > 0, depth, 1.0), np.nan)

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from handpose_jax.data.cameras import projected_points
 from handpose_jax.evaluation.fit_report import scattered
-from handpose_jax.evaluation.scores import projected
 from handpose_jax.refinement import KeypointBatch, fit_hands
 from mano_jax import HandModel
 
@@ -34,7 +34,7 @@ def fits_from_true_2d(
     if K is None:
         raise ValueError("a fit from true 2D joints needs cameras: K [N, 3, 3] in the truth or in the predictions")
     joints = np.asarray(truth["joints"], np.float64)
-    pixels = projected(joints, K)
+    pixels = projected_points(joints, K)
     seen = np.isfinite(pixels).all(axis=-1, keepdims=True)
     keypoints = np.concatenate([np.where(seen, pixels, np.nan), seen], axis=-1)
     sides = tuple(str(side) for side in predictions.get("side", np.full(len(joints), "right")))

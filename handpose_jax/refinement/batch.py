@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
+from handpose_jax.data.cameras import projected_points
 from handpose_jax.refinement.keypoint_fit import FittedHand, fit_image_keypoints, fit_space_keypoints
 from handpose_jax.refinement.options import FitOptions
 from handpose_jax.refinement.sides import choose_sides
@@ -266,15 +267,9 @@ def _pixel_residuals(batch: KeypointBatch, joints: Float[np.ndarray, "hands 21 3
         return np.full(len(joints), np.nan, np.float32)
     observed = batch.observed[..., :-1]
     if batch.keypoints_3d is not None:
-        observed = _project(observed, batch.K)
-    squares = np.sum((_project(joints, batch.K) - observed) ** 2, axis=-1)
+        observed = projected_points(observed, batch.K)
+    squares = np.sum((projected_points(joints, batch.K) - observed) ** 2, axis=-1)
     seen = np.isfinite(observed).all(-1) & (batch.observed[..., -1] > 0)
     count = seen.sum(1)
     mean = np.where(seen, squares, 0.0).sum(1) / np.maximum(count, 1)
     return np.where(count > 0, np.sqrt(mean), np.nan).astype(np.float32)
-
-
-def _project(points: Float[np.ndarray, "hands 21 3"], K: Float[np.ndarray, "hands 3 3"]) -> np.ndarray:
-    images = np.einsum("nab,nkb->nka", K, points)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return images[..., :2] / images[..., 2:]

@@ -70,25 +70,20 @@ def fit_image_keypoints(
     )
     problem = _Problem.of(model, options)
     starts = image_starts(problem.hand, problem.prior, seen, problem.start_shape)
-    if estimate is None:
+    known = None
+    if estimate is not None:
+        sigma = jnp.asarray(options.estimate_sigma, keypoints.dtype)
+        known = terms.SpacePoints(points=estimate, weights=jnp.ones(21, keypoints.dtype), sigma=sigma)
+        placed = space_starts(problem.hand, problem.prior, known, problem.start_shape)
+        starts = jax.tree.map(lambda *parts: jnp.concatenate(parts), placed, starts)
 
-        def data_term(points, jacobian):
-            return terms.image_keypoints(points, jacobian, seen, options.robust_threshold)
+    def data_term(points, jacobian):
+        seen_term = terms.image_keypoints(points, jacobian, seen, options.robust_threshold)
+        if known is None:
+            return seen_term
+        return terms.total(seen_term, terms.estimated_points(points, jacobian, known, options.robust_threshold))
 
-        return problem.solve(starts, data_term)
-
-    sigma = jnp.asarray(options.estimate_sigma, keypoints.dtype)
-    known = terms.SpacePoints(points=estimate, weights=jnp.ones(21, keypoints.dtype), sigma=sigma)
-    placed = space_starts(problem.hand, problem.prior, known, problem.start_shape)
-    starts = jax.tree.map(lambda *parts: jnp.concatenate(parts), placed, starts)
-
-    def both_terms(points, jacobian):
-        return terms.total(
-            terms.image_keypoints(points, jacobian, seen, options.robust_threshold),
-            terms.estimated_points(points, jacobian, known, options.robust_threshold),
-        )
-
-    return problem.solve(starts, both_terms)
+    return problem.solve(starts, data_term)
 
 
 def fit_space_keypoints(model: HandModel, keypoints: Float[Array, "21 4"], options: FitOptions) -> FittedHand:

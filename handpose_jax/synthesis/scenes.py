@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 import jax
@@ -139,19 +140,8 @@ def full_scene(
     options: SynthesisOptions,
 ) -> ScenePicture:
     """The picture in full quality."""
-    tables, surfaces = surface_topology(model.topology), []
-    for hand in scene.hands:
-        mesh, sleeve = hand.mesh, _SLEEVE_THICKNESS * scene.tone.sleeved
-        surface = hand_surface(
-            model,
-            mesh.vertices,
-            mesh.joints[0],
-            mesh.joint_rotations[0],
-            hand.bend,
-            sleeve,
-            options.forearm_length,
-        )
-        surfaces.append(surface if hand.placement is None else _placed(surface, hand.placement, scene.joints[0]))
+    tables = surface_topology(model.topology)
+    surfaces = _hands_in_place(functools.partial(hand_surface, model), scene, options)
     surface = Surface(*(jnp.concatenate(parts) for parts in zip(*surfaces, strict=True)))
     vertices = len(surface.vertices) // len(surfaces)
     picture = draw_surface(
@@ -190,26 +180,10 @@ def quick_scene(
     tables: QuickTables,
 ) -> ScenePicture:
     """The picture in quick quality."""
-    known, surfaces = surface_topology(model.topology), []
-    hand_faces = len(model.faces)
-    detail_index = np.minimum(np.arange(len(known.coarse)), hand_faces)
-    faces, indices = [], []
-    for hand in scene.hands:
-        mesh, sleeve = hand.mesh, _SLEEVE_THICKNESS * scene.tone.sleeved
-        surface = quick_hand(
-            tables,
-            model.topology,
-            scene.tone,
-            mesh.vertices,
-            mesh.joints[0],
-            mesh.joint_rotations[0],
-            hand.bend,
-            sleeve,
-            options.forearm_length,
-        )
-        surfaces.append(surface if hand.placement is None else _placed(surface, hand.placement, scene.joints[0]))
-        faces.append(known.coarse)
-        indices.append(detail_index)
+    known, hand_faces = surface_topology(model.topology), len(model.faces)
+    surfaces = _hands_in_place(functools.partial(quick_hand, tables, model.topology, scene.tone), scene, options)
+    faces = [known.coarse] * len(surfaces)
+    indices = [np.minimum(np.arange(len(known.coarse)), hand_faces)] * len(surfaces)
     if scene.solid is not None:
         surfaces.append(quick_object(scene.solid))
         faces.append(solids().faces)
@@ -249,6 +223,19 @@ def quick_scene(
 
 def _samples(camera: Pinhole, joints: Float[Array, "21 3"], options: SynthesisOptions) -> Float[Array, "21 2"]:
     return camera.resized(options.supersample).project(joints)
+
+
+def _hands_in_place(
+    make_surface: Callable[..., AnySurface], scene: Scene, options: SynthesisOptions
+) -> list[AnySurface]:
+    """Surfaces of all hands; `make_surface` gets vertices, wrist, its rotation, bend, sleeve and forearm length."""
+    sleeve = _SLEEVE_THICKNESS * scene.tone.sleeved
+    surfaces = []
+    for hand in scene.hands:
+        wrist = hand.mesh.joints[0], hand.mesh.joint_rotations[0]
+        surface = make_surface(hand.mesh.vertices, *wrist, hand.bend, sleeve, options.forearm_length)
+        surfaces.append(surface if hand.placement is None else _placed(surface, hand.placement, scene.joints[0]))
+    return surfaces
 
 
 def _placed(surface: AnySurface, placement: Placement, anchor: Float[Array, "3"]) -> AnySurface:
