@@ -76,9 +76,10 @@ def get_config(variant: str = "") -> ConfigDict:
             "fill": (0.60, 0.74),
             # Wider than a good camera's, so that less than good ones are covered.
             "object_share": 0.4,
+            "second_hand_share": 0.3,
             "blur": (0.3, 2.0),
-            "noise": (0.003, 0.03),
-            "detail": (0.0, 0.10),
+            "noise": (0.003, 0.02),
+            "detail": (0.0, 0.07),
             "background_detail": (0.01, 0.12),
         }
     )
