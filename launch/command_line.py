@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import pathlib
 import shutil
@@ -74,6 +75,18 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def require(module: str, purpose: str) -> None:
+    """Called before any work, so that nobody waits for an hour to be told that a package is missing.
+
+    Raises:
+      ValueError: the module cannot be imported; it says how to install it.
+    """
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        raise ValueError(f"{purpose} need {module} ({error}): pip install {module}") from None
 
 
 def warn(text: str) -> None:

@@ -8,6 +8,10 @@ Examples:
 
 Without --predictions a network (--checkpoint, --weights, or the reference weights) first predicts a held-out set of
 synthetic hands; all files are written, and scored. docs/evaluate.md.
+
+With --protocol, files are scored the way of a data set, by rhd, stb, dexter_object, freihand, icvl, nyu, msra:
+  python -m launch.evaluate --protocol=rhd --predictions=FILE --groundtruth=FILE --out=DIR
+Several --predictions make one table. docs/protocols.md.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from launch.command_line import ProgressBar, StagedOutput, exit_code_of, parse_flags, staged_output
+from launch.command_line import ProgressBar, StagedOutput, exit_code_of, parse_flags, require, staged_output
 
 # Heavy imports happen where they are used: --help and a mistyped flag answer at once.
 if TYPE_CHECKING:
@@ -39,7 +43,8 @@ def define_flags(values: flags.FlagValues) -> None:
     """Flags of the command."""
     string = functools.partial(flags.DEFINE_string, flag_values=values)
     integer = functools.partial(flags.DEFINE_integer, flag_values=values)
-    string("predictions", None, "predictions.npz or fits.npz.")
+    several = functools.partial(flags.DEFINE_multi_string, flag_values=values)
+    several("predictions", None, "predictions.npz or fits.npz; with --protocol any number of files.")
     string("truth", None, ".npz with joints [N, 21, 3] metres (and vertices, K, mask, image), or an annotations JSON.")
     string("out", None, "Folder for scores.json and pictures; made if missing. Required for a network.")
     string("checkpoint", None, "A --workdir of launch.train: predict the held-out set first.")
@@ -59,6 +64,11 @@ def define_flags(values: flags.FlagValues) -> None:
     )
     integer("batch_size", 16, "Crops at once.", lower_bound=1)
     string("model", None, "Official MANO file in place of the open hand, for mean hand, fits and triangles.")
+    string("protocol", None, "Score by the protocol of a data set: rhd, stb, dexter_object, freihand, icvl, nyu, msra.")
+    several("groundtruth", None, "With --protocol: the truth, in the layout of the predictions.")
+    several("reference", None, "With --protocol: NAME=FILE, a published curve of lines of threshold (mm) and PCK.")
+    string("sequences", None, "With --protocol: lengths of the truth's sequences, as 702,894.")
+    string("submission", None, "With --protocol=freihand: write the predictions as a pred.json.")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,6 +82,17 @@ def run(values: flags.FlagValues) -> None:
     Raises:
       ValueError, OSError: input or output is unusable; nothing is written then.
     """
+    if values.out:
+        require("matplotlib", "the plots of --out")
+    if values.protocol is not None:
+        from launch.evaluate_protocol import run_protocol
+
+        return run_protocol(values)
+    for name in ("groundtruth", "reference", "sequences", "submission"):
+        if getattr(values, name) is not None:
+            raise ValueError(f"--{name} belongs to --protocol, see docs/protocols.md")
+    if values.predictions and len(values.predictions) > 1:
+        raise ValueError("give one --predictions; several are compared under a --protocol, see docs/protocols.md")
     given = bool(values.predictions) + bool(values.checkpoint) + bool(values.weights)
     if given > 1:
         raise ValueError("give one of --predictions (with --truth), --checkpoint and --weights; see --help")
@@ -85,7 +106,7 @@ def run(values: flags.FlagValues) -> None:
     if values.predictions and (values.held_out or values.count):
         raise ValueError("--held_out and --count belong to a network's scores; --predictions are scored whole")
     with staged_output(values.out) if values.out else contextlib.nullcontext() as out:
-        files = {"predictions": values.predictions, "truth": values.truth}
+        files = {"predictions": values.predictions[0] if values.predictions else None, "truth": values.truth}
         about: dict[str, Any] = {}
         if network:
             assert out is not None
