@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from handpose_jax.dhpe import losses
 from handpose_jax.dhpe.configuration import DhpeOptions
@@ -67,7 +67,6 @@ def refinement_mask(options: DhpeOptions) -> MaskOptions:
     return dataclasses.replace(trained, size=size, sigma=trained.sigma * (size / trained.size) ** 2)
 
 
-@functools.partial(jax.jit, static_argnames=("options",))
 def refine(
     variables: dict[str, Any],
     model: HandModel,
@@ -81,6 +80,9 @@ def refine(
     The refiner is run on h of each step and on the j2D that its last run in the network saw, not on its own last output
     [ours]: j2D is then a function of h alone, equal to the network's at the start, and 50 runs cannot carry it away.
 
+    A compiled step, called once an iteration: in the body of a compiled loop XLA's CPU backend (jaxlib 0.10) leaves the
+    kernels of convolutions as they are and runs the gradient by their input, which the features need, ten times slower.
+
     Args:
       variables: of the network, "params" and "batch_stats".
       model: right hand.
@@ -89,6 +91,44 @@ def refine(
       options: static; `options.refinement` switches terms by their weights and sets steps and step rule.
       true_masks: only to state the IoU in the history.
     """
+    size = refinement_mask(options).size
+    truth = None if true_masks is None else _resized(true_masks, size)
+    flat = estimate.prediction.flatten()
+    state, rounds = _step_rule(options).init(flat), []
+    # One round more than there are steps: it states the loss of the result, and moves nothing.
+    for number in range(options.refinement.steps + 1):
+        last = jnp.asarray(number == options.refinement.steps)
+        moved, state, said = _step(variables, model, images, estimate, truth, flat, state, last, options)
+        rounds.append((flat, *said))
+        flat = moved
+    steps, loss, terms, iou, joints_2d = jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=1), *rounds)
+    h = HandVector.unflatten(steps[:, -1])
+    return Refinement(h, joints_2d[:, -1], HandVector.unflatten(steps), loss, terms, iou)
+
+
+def _step_rule(options: DhpeOptions) -> optax.GradientTransformation:
+    chosen = options.refinement
+    return optax.adam(chosen.step_size) if chosen.optimizer == "adam" else optax.sgd(chosen.step_size)
+
+
+@functools.partial(jax.jit, static_argnames="size")
+def _resized(masks: Float[Array, "batch rows columns"], size: int) -> Bool[Array, "batch size size"]:
+    return jax.image.resize(masks, (masks.shape[0], size, size), "linear") > 0.5
+
+
+@functools.partial(jax.jit, static_argnames="options")
+def _step(
+    variables: dict[str, Any],
+    model: HandModel,
+    images: Float[Array, "batch height width 3"],
+    estimate: Estimate,
+    truth: Bool[Array, "batch size size"] | None,
+    flat: Float[Array, "batch 63"],
+    state: Any,
+    last: Bool[Array, ""],
+    options: DhpeOptions,
+) -> tuple[Float[Array, "batch 63"], Any, tuple[Array, RefinementTerms, Array, Array]]:
+    """One step from `flat`, none if it is the last round; and loss, terms, IoU and j2D at `flat`."""
     chosen = options.refinement
     network = HandMeshEstimator(options.networks, options.parametrisation)
     found = chosen.target == "score_maps"
@@ -96,13 +136,8 @@ def refine(
     weights = estimate.confidence(options.losses) ** 2 if found else jnp.ones_like(estimate.joints_2d[:, 0, :, 0])
     deviations = losses.pose_deviations(model, options.parametrisation.pose)
     laplacian = losses.laplacian_matrix(model.faces, model.template.shape[0])
-    mask_options = refinement_mask(options)
-    start = estimate.prediction.flatten()
     centre = estimate.prediction if chosen.prior_of == "estimate" else None
-    zeros = jnp.zeros(start.shape[0], start.dtype)
-    truth = None
-    if true_masks is not None:
-        truth = jax.image.resize(true_masks, (len(start), mask_options.size, mask_options.size), "linear") > 0.5
+    zeros = jnp.zeros(flat.shape[0], flat.dtype)
 
     def target(h: HandVector, mesh: NdcMesh) -> Float[Array, "batch 21 2"]:
         if not refiner_runs:
@@ -121,7 +156,7 @@ def refine(
             terms = terms._replace(joints_2d=jax.vmap(losses.projection_loss)(mesh.joints_2d, joints_2d, weights))
         iou = jnp.full_like(zeros, jnp.nan)
         if chosen.features or truth is not None:
-            masks = project_mask(model, mesh.vertices, mask_options)
+            masks = project_mask(model, mesh.vertices, refinement_mask(options))
             if truth is not None:
                 iou = _iou(masks > 0.5, truth)
         if chosen.features:
@@ -136,21 +171,12 @@ def refine(
         loss = sum((getattr(chosen, name) * value for name, value in terms._asdict().items()), zeros)
         return loss.sum(), (loss, terms, iou, joints_2d)
 
-    rule = optax.adam(chosen.step_size) if chosen.optimizer == "adam" else optax.sgd(chosen.step_size)
-
-    def step(carry: tuple[Array, Any], number: Array) -> tuple[tuple[Array, Any], Any]:
-        flat, state = carry
-        (_, (loss, terms, iou, joints_2d)), gradient = jax.value_and_grad(objective, has_aux=True)(flat)
-        usable = (jnp.isfinite(loss) & jnp.isfinite(gradient).all(axis=1))[:, None]
-        # NaN times zero is NaN: replaced before the step rule sees it.
-        update, state = rule.update(jnp.where(usable, gradient, 0.0), state)
-        moved = jnp.where(usable & (number < chosen.steps), flat + jnp.asarray(update), flat)
-        return (moved, state), (flat, loss, terms, iou, joints_2d)
-
-    # One round more than there are steps: it states the loss of the result, and moves nothing.
-    (flat, _), history = jax.lax.scan(step, (start, rule.init(start)), jnp.arange(chosen.steps + 1))
-    steps, loss, terms, iou, joints_2d = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), history)
-    return Refinement(HandVector.unflatten(flat), joints_2d[:, -1], HandVector.unflatten(steps), loss, terms, iou)
+    (_, (loss, terms, iou, joints_2d)), gradient = jax.value_and_grad(objective, has_aux=True)(flat)
+    usable = (jnp.isfinite(loss) & jnp.isfinite(gradient).all(axis=1))[:, None]
+    # NaN times zero is NaN: replaced before the step rule sees it.
+    update, state = _step_rule(options).update(jnp.where(usable, gradient, 0.0), state)
+    moved = jnp.where(usable & ~last, flat + jnp.asarray(update), flat)
+    return moved, state, (loss, terms, iou, joints_2d)
 
 
 def _prior(h: HandVector, centre: HandVector | None, deviations: Float[Array, "45"]) -> Float[Array, ""]:
