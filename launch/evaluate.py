@@ -187,6 +187,7 @@ def print_and_write(
     """Reads the files, fits if asked to, scores, prints; with a folder, writes scores and pictures."""
     from handpose_jax.evaluation.scores import (
         DEFINITIONS,
+        LABELS,
         THRESHOLDS_MM,
         all_scores,
         hands_to_score,
@@ -228,17 +229,15 @@ def write_pictures(out: StagedOutput, hands: Mapping[str, HandSet], truth: Mappi
         gallery(shown, truth, models).save(out.path("gallery.png"), optimize=True)
 
 
-LABELS = {
-    "predicted": "predicted",
-    "no_refinement": "no refinement",
-    "fit_from_true_2d": "fit from true 2D*",
-    "mean_hand": "mean hand**",
-}
+NOTES = {"fit_from_true_2d": "*", "mean_hand": "**"}
+"""Marks of the columns that are explained below the table."""
 
 
 def print_table(content: Mapping[str, Any]) -> None:
     """What matters, on standard output: a column for each set of hands."""
-    kinds = {label: content[name] for name, label in LABELS.items() if name in content}
+    from handpose_jax.evaluation.scores import LABELS
+
+    kinds = {label + NOTES.get(name, ""): content[name] for name, label in LABELS.items() if name in content}
     left_out = content["hands_without_prediction"]
     print(f"{content['hands']} hands" + (f", {left_out} without a prediction" if left_out else ""))
     print(f"{'':26s}" + "".join(f"{label:>19s}" for label in kinds))

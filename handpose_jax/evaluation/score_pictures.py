@@ -13,19 +13,12 @@ from handpose_jax.evaluation.curves import AUC_RANGE_MM, area_under_curve, perce
 from handpose_jax.evaluation.drawing import to_image, with_caption
 from handpose_jax.evaluation.metrics import joint_errors
 from handpose_jax.evaluation.pictures import rendered
-from handpose_jax.evaluation.scores import HandSet
+from handpose_jax.evaluation.scores import LABELS, HandSet
 from mano_jax import HandModel
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-LABELS = {
-    "predicted": "predicted",
-    "no_refinement": "no refinement",
-    "fit_from_true_2d": "fit from true 2D",
-    "mean_hand": "mean hand",
-}
-"""What sets of hands are called before people."""
 # Told apart without colours too, by line: Okabe and Ito's palette, which most colour-blind people can tell apart.
 _LINES = {
     "predicted": ("#0072B2", "-"),

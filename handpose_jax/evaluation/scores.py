@@ -21,6 +21,13 @@ from handpose_jax.evaluation.segmentation import segmentation_criteria
 from mano_jax import HandModel
 
 THRESHOLDS_MM = (5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0)
+LABELS = {
+    "predicted": "predicted",
+    "no_refinement": "no refinement",
+    "fit_from_true_2d": "fit from true 2D",
+    "mean_hand": "mean hand",
+}
+"""What sets of hands are called before people."""
 DEFINITIONS = {
     "alignments": "absolute; root: wrist subtracted; root_scale: also scaled by the true / predicted wrist to middle "
     "MCP length; procrustes: rotation, translation and scale",
