@@ -84,6 +84,8 @@ def get_config(variant: str = "") -> ConfigDict:
         }
     )
 
+    # Without folders nothing is read: --config.real.sets.rhd.folder=RHD_published_v2 --config.real.synthetic_share=0.5
+    config.real = ConfigDict({"sets": {"rhd": {"folder": ""}, "stb": {"folder": ""}, "freihand": {"folder": ""}}})
     config.optimizer = ConfigDict(
         {"learning_rate": 1.5e-3, "warmup_steps": 300, "decay_steps": 8_000, "clip_norm": 100.0, "average_decay": 0.999}
     )

@@ -1,11 +1,12 @@
 """DHPE at the paper's sizes: ResNet-50 at 224 pixels, the whole pose machine, 71,258 images an epoch.
 
 Command:  python -m launch.train --config=configs/dhpe_paper.py --workdir=runs/dhpe_paper
+          On the paper's data sets, add --config.real.sets.rhd.folder=RHD_published_v2 --config.real.sets.stb.folder=STB
 Cost:     python -m launch.train --config=configs/dhpe_paper.py --dry_run
 
 Baek, Kim, Kim, CVPR 2019, arXiv 1904.04196. [paper]: stated by it. [derived]: the reading that fits its words and
-sizes. [ours]: lost or never published, chosen here. Its images are STB (30,000) and RHD (41,258) [paper]; here as many
-synthetic ones stand for them [ours], new in every epoch: no reader of those data sets feeds this loop yet.
+sizes. [ours]: lost or never published, chosen here. Its images are STB (30,000) and RHD (41,258) [paper]; where their
+folders are not given, as many synthetic ones stand for them [ours], new in every epoch.
 """
 
 from ml_collections import ConfigDict
@@ -73,6 +74,16 @@ def get_config(variant: str = "") -> ConfigDict:
     config.data = ConfigDict({"batch_size": BATCH, "images_at_once": 8, "border_share": 0.3})  # [ours]
     config.data.synthesis = ConfigDict(  # [ours]
         {"image_size": 224, "supersample": 2, "quality": "quick", "fill": (0.60, 0.74)}
+    )
+    config.real = ConfigDict(
+        {
+            "sets": {
+                "rhd": {"folder": "", "split": "training"},  # [paper] 41,258
+                "stb": {"folder": "", "split": "training"},  # [paper] 30,000: ten of twelve videos.
+            },
+            "synthetic_share": 0.0,  # [ours]
+            "margin": 1.5,  # [paper]
+        }
     )
     config.optimizer = ConfigDict(
         {

@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from handpose_jax.training import System
     from mano_jax import HandModel
 
-FREE = ("loop", "dhpe.refinement")
-"""Sections of the config that may change when a run is resumed: how long, and what is done at test time only."""
+FREE = ("loop", "dhpe.refinement", "real.workers")
+"""Sections of the config that may change when a run is resumed: how long, and what is done at test time only. Where
+data sets lie, too."""
 
 
 def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
@@ -123,10 +124,13 @@ def run(values: flags.FlagValues, argv: Sequence[str]) -> None:
 
     name = pathlib.Path(values.model).name if values.model else "open hand"
     config = {"system": values.config.system, "model": name, **dataclasses.asdict(training)}
+    if not training.real.used:
+        del config["real"]  # It decides nothing then.
     variables = None
     if values.init:
         variables, config["init"] = initial_weights(values.init, training)
-    claim_workdir(workdir, config, FREE)
+    folders = [f"real.sets.{name}.folder" for name in training.real.used]
+    claim_workdir(workdir, config, (*FREE, *folders))
     with stop_on_signals() as stop, Checkpoints(workdir / "checkpoints", training.loop.keep_checkpoints) as checkpoints:
         resumed = checkpoints.latest_step
         if resumed is None:

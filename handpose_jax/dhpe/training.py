@@ -10,6 +10,7 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, PyTree
 
+from handpose_jax.data.sources import RealDataOptions
 from handpose_jax.dhpe import losses
 from handpose_jax.dhpe.configuration import SMALL_NETWORKS, DhpeOptions, LossOptions
 from handpose_jax.dhpe.losses import CROP_SIZE, LossTerms
@@ -30,7 +31,8 @@ class DhpeTraining:
       seed: of initialisation and data.
       dhpe: networks, losses, refinement.
       optimizer: see there.
-      data: synthetic examples.
+      data: batch, and synthetic examples.
+      real: data sets to read, in place of synthetic examples or mixed with them; none by default.
       loop: how long, what how often.
       evaluation_images: held out, from keys that training never draws; rounded up to whole batches.
     """
@@ -41,6 +43,7 @@ class DhpeTraining:
     )
     optimizer: OptimizerOptions = dataclasses.field(default_factory=OptimizerOptions)
     data: SyntheticDataOptions = dataclasses.field(default_factory=SyntheticDataOptions)
+    real: RealDataOptions = dataclasses.field(default_factory=RealDataOptions)
     loop: LoopOptions = dataclasses.field(default_factory=LoopOptions)
     evaluation_images: int = 256
 

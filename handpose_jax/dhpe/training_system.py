@@ -8,6 +8,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from handpose_jax.data.sources import read_sets
+from handpose_jax.dhpe.data_set_batches import DataSetSource
 from handpose_jax.dhpe.synthetic_batches import Batch, synthetic_batch
 from handpose_jax.dhpe.training import DhpeTraining, initial_variables, train_step
 from handpose_jax.dhpe.training_evaluation import evaluate_batch, panel
@@ -31,7 +33,7 @@ def dhpe_system(training: DhpeTraining, model: HandModel, mesh: Mesh, workdir: p
       workdir: pictures go to `pictures/` in it.
 
     Raises:
-      ValueError: the batch cannot be shared evenly, or the model is a left hand.
+      ValueError: the batch cannot be shared evenly, the model is a left hand, or a data set cannot be read.
     """
     check_batch_size(training.data.batch_size, mesh)
     if model.side != "right":
@@ -70,12 +72,19 @@ def dhpe_system(training: DhpeTraining, model: HandModel, mesh: Mesh, workdir: p
         shapes = jax.eval_shape(lambda key, model: synthetic_batch(key, model, training.data), jax.random.key(0), model)
         return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=shared), shapes)
 
+    def synthetic(number: int, key: jax.Array) -> Batch:
+        return synthetic_batch(key, model, training.data, devices)
+
+    real = training.real
+    source = (
+        DataSetSource(*read_sets(real.used), real, training.data, training.seed, model, mesh) if real.used else None
+    )
     held_out = HeldOut(training, model, devices, workdir)
     return System(
         abstract_state=abstract_state,
         abstract_batch=abstract_batch,
         initial_state=lambda: jitted_init(seed, model),
-        source=lambda number, key: synthetic_batch(key, model, training.data, devices),
+        source=source or synthetic,
         train_step=lambda state, batch: step(state, batch, model),
         lower=lambda: step.lower(abstract_state(), abstract_batch(), model),
         hooks=(

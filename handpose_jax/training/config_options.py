@@ -13,7 +13,8 @@ def options_from(kind: type[Options], config: Mapping[str, Any], path: str = "co
     """A dataclass with the config's values; fields that it does not name keep their defaults.
 
     Args:
-      kind: dataclass whose fields are bool, int, float, str, tuples of these, any of these or None, or such classes.
+      kind: dataclass whose fields are bool, int, float, str, tuples of these, any of these or None, such classes, or
+        dictionaries of any of these by names that the config chooses; `Any` takes what there is.
       config: nested alike.
       path: how messages call the mapping.
 
@@ -38,6 +39,13 @@ def _build(kind: Any, config: Mapping[str, Any], path: str, known: list[str]) ->
 
 
 def _converted(hint: Any, value: Any, path: str, known: list[str]) -> Any:
+    if hint is Any:
+        return value
+    if typing.get_origin(hint) is dict:
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{path} is a section of named entries, got {value!r}; set {path}.NAME")
+        one = typing.get_args(hint)[1]
+        return {str(name): _converted(one, part, f"{path}.{name}", known) for name, part in value.items()}
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, Mapping):
             raise ValueError(f"{path} is a section, got {value!r}; set one of its fields, {path}.NAME")

@@ -21,7 +21,8 @@ def claim_workdir(folder: pathlib.Path, config: Mapping[str, Any], free: Sequenc
     Args:
       folder: of the run.
       config: nested, of JSON's types.
-      free: sections ("loop", "dhpe.refinement") that may differ from what is recorded; the newest is recorded then.
+      free: sections ("loop", "dhpe.refinement") and fields that may differ from what is recorded; the newest is
+        recorded then.
 
     Raises:
       ValueError: the folder's config differs in what is not free: each difference is named. Nothing is changed.
@@ -35,9 +36,8 @@ def claim_workdir(folder: pathlib.Path, config: Mapping[str, Any], free: Sequenc
             recorded = json.loads(path.read_text(encoding="utf-8"))
         except json.JSONDecodeError as error:
             raise ValueError(f"{path} is not JSON ({error}); restore it, or use another --workdir") from None
-        found = [
-            line for line in differences(recorded, config) if not line.startswith(tuple(f"{name}." for name in free))
-        ]
+        freely = tuple(f"{name}{end}" for name in free for end in ".:")
+        found = [line for line in differences(recorded, config) if not line.startswith(freely)]
         if found:
             raise ValueError(
                 f"{folder} holds a run of another config: {'; '.join(found)}; use that config or another --workdir"
