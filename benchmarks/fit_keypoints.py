@@ -23,6 +23,7 @@ import mano_jax
 from benchmarks.hardware import hardware_line, write_json
 from handpose_jax.refinement import FitOptions, KeypointBatch, batch, fit_hands, keypoint_fit, terms
 from handpose_jax.refinement.starts import image_starts
+from handpose_jax.refinement.views import image_points
 from mano_jax import anatomy
 from mano_jax.keypoint_model import HandParameters
 
@@ -65,11 +66,9 @@ def scipy_fit(model: mano_jax.HandModel, keypoints: np.ndarray, options: FitOpti
     with jax.enable_x64(True):
         model = model.astype(jnp.float64)
         observed, K = jnp.asarray(keypoints, jnp.float64), jnp.asarray(CAMERA, jnp.float64)
-        problem = keypoint_fit._Problem.of(model, options)
-        weights = keypoint_fit._weights(observed, options)
-        sigma = options.pixel_sigma_share * keypoint_fit._box_side(observed[:, :2], weights)
-        sigma = jnp.maximum(sigma, 2e-4 * jnp.max(jnp.diagonal(K)[:2]))
-        seen = terms.ImagePoints(observed[:, :2], weights, jnp.diagonal(K)[:2], K[:2, 2], sigma)
+        problem = keypoint_fit.FitProblem.of(model, options)
+        seen = image_points(observed, K, options)
+        weights = seen.weights
         whitening = jnp.linalg.cholesky(problem.prior.precision).T
         starts = np.asarray(image_starts(problem.hand, problem.prior, seen, problem.start_shape).flatten())
         limits = jnp.asarray(anatomy.joint_limits().reshape(45, 2))

@@ -43,8 +43,7 @@ def get_config(variant: str = "") -> ConfigDict:
             "wrist_bend": (0.35, 0.15),
             "forearm_length": 1.0,
             # Together they hide over a tenth of the hand in 33 % of the images; its own forearm alone never does.
-            # Objects are as training's, but more of them; `configs/dhpe.py` draws no second hands: those test what a
-            # network never saw.
+            # Both are as training's, but more of them.
             "object_share": 0.5,
             "object_held": 0.5,
             "object_size": (0.015, 0.05),
@@ -55,7 +54,7 @@ def get_config(variant: str = "") -> ConfigDict:
             # Procedural: each background is drawn anew, so all are unseen.
             "background_detail": (0.01, 0.12),
             "background_exponent": (1.1, 1.7),
-            # From a good camera's picture to a poor one's, as in training.
+            # From a good camera's picture to a poor one's; the poorest have more grain than any in training.
             "detail": (0.0, 0.10),
             "blur": (0.3, 2.0),
             "noise": (0.003, 0.03),

@@ -4,6 +4,7 @@ Examples:
   python -m launch.fit --keypoints=batch.npz --out=fits
   python -m launch.fit --image=photo.jpg --keypoints=photo.json --out=fits --mesh=glb
   python -m launch.fit --keypoints=folder --out=fits --side=auto
+  python -m launch.fit --keypoints=folder_of_frames --out=fits --sequence
 
 All formats, fields, units and frames: docs/fit.md.
 """
@@ -73,6 +74,13 @@ def define_flags(values: flags.FlagValues) -> None:
         "Wrist to middle fingertip of the flat hand, mm, if known: fixes the size.",
         flag_values=values,
     )
+    flags.DEFINE_bool(
+        "sequence",
+        False,
+        "The hands are frames of one hand, in order: one shape, a temporal prior, gaps bridged; writes sequence.glb.",
+        flag_values=values,
+    )
+    flags.DEFINE_float("frames_per_second", 30.0, "Of the sequence.", flag_values=values)
     string("model", None, "Official MANO file in place of the open hand; two, comma-separated, for both sides.")
     choice("mesh", None, ["glb", "obj", "ply"], "Also write a mesh file for every fitted hand.")
     flags.DEFINE_bool("overlays", True, "Draw a picture for every image that is found.", flag_values=values)
@@ -94,16 +102,22 @@ def run(values: flags.FlagValues) -> None:
             raise ValueError(f"--{name} is required, see --help")
     if values.hand_length_mm is not None and not 50.0 <= values.hand_length_mm <= 400.0:
         raise ValueError(f"--hand_length_mm must be millimetres between 50 and 400, got {values.hand_length_mm:g}")
+    if not 0.1 <= values.frames_per_second <= 10_000.0:
+        raise ValueError(f"--frames_per_second must be between 0.1 and 10000, got {values.frames_per_second:g}")
     with staged_output(values.out) as out:
         keypoints, images = read_input(values)
         hands = located(values, keypoints, images)
         truth = read_true_joints(values, hands)
         models = load_models(values.model)
-        arrays, problems = fit(values, hands, models)
+        motion = None
+        if values.sequence:
+            arrays, problems, motion = fit_as_sequence(values, hands, models)
+        else:
+            arrays, problems = fit(values, hands, models)
         print_notes(values, keypoints, images, hands)
         metrics = None if truth is None else measured(arrays, truth)
-        write_results(out, values, keypoints, hands, models, arrays, problems, metrics)
-        print_summary(values, keypoints, hands, arrays, metrics)
+        write_results(out, values, keypoints, hands, models, arrays, problems, metrics, motion)
+        print_summary(values, keypoints, hands, arrays, metrics, motion)
         published = out.publish()
     kinds = Counter(path.relative_to(out.folder).parts[0] for path in published)
     print("wrote", ", ".join(f"{out.folder / name}" + (f"/ ({n} files)" if n > 1 else "") for name, n in kinds.items()))
@@ -111,6 +125,7 @@ def run(values: flags.FlagValues) -> None:
 
 def read_input(values: flags.FlagValues) -> tuple[KeypointSet, ImageSource]:
     """Keypoints of all hands, and where their images are to be found."""
+    from handpose_jax.data.frames import frames_of_one_hand
     from handpose_jax.data.images import image_size
     from handpose_jax.data.keypoint_files import read_keypoints
     from handpose_jax.data.located_hands import ImageSource, hands_of_image
@@ -125,13 +140,19 @@ def read_input(values: flags.FlagValues) -> tuple[KeypointSet, ImageSource]:
         image_size(image)  # a missing file, or one that is no image, ends the command before anything is computed
     folder = pathlib.Path(values.images) if values.images else path if path.is_dir() else path.parent
     images = ImageSource(image, folder)
-    keypoints = read_keypoints(path, values.format, values.field, images.size_finder(), values.mediapipe_labels)
+    keypoints = read_keypoints(
+        path, values.format, values.field, images.size_finder(), values.mediapipe_labels, keep_empty=values.sequence
+    )
     if image is not None:
         keypoints = hands_of_image(keypoints, image, str(path))
     if values.project and not keypoints.is_3d:
         raise ValueError(
             f"{path}: --project needs 3D keypoints (--field=joints_camera_m, or keypoints_3d); these are 2D"
         )
+    if values.K and any(hand.views is not None for hand in keypoints.hands):
+        raise ValueError(f"{path}: --K is one camera for all, but these hands were seen by several; give K in the file")
+    if values.sequence:
+        keypoints = frames_of_one_hand(keypoints, values.side, str(path), project=values.project)
     return keypoints, images
 
 
@@ -199,37 +220,59 @@ def fit(
     Raises:
       ValueError: none could.
     """
-    import numpy as np
-
-    problems = {row: hand.hand.problem for row, hand in enumerate(hands) if hand.hand.problem is not None}
-    rows = [row for row in range(len(hands)) if row not in problems]
-    if not rows:
-        raise ValueError(_nothing_fitted(problems, len(hands)))
-
+    problems = _known_problems(hands)
     from handpose_jax.evaluation.fit_report import scattered
-    from handpose_jax.refinement import FitOptions, KeypointBatch, fit_hands
+    from handpose_jax.refinement import FitOptions, fit_hands
+    from handpose_jax.refinement.located_batches import batch_of_hands
 
-    used = [hands[row] for row in rows]
-    is_3d = used[0].hand.keypoints_3d is not None
-    cameras = [hand.camera.matrix for hand in used if hand.camera is not None]
-    batch = KeypointBatch(
-        keypoints=None if is_3d else np.array([hand.hand.keypoints for hand in used]),
-        keypoints_3d=np.array([hand.hand.keypoints_3d for hand in used]) if is_3d else None,
-        # 3D hands may lack a camera; without all of them there is no residual in pixels.
-        K=np.stack(cameras) if len(cameras) == len(used) else None,
-        side=tuple(hand.hand.side for hand in used),
-    )
+    rows = [row for row in range(len(hands)) if row not in problems]
     options = FitOptions(hand_length_mm=values.hand_length_mm)
+    batch = batch_of_hands([hands[row] for row in rows])
     fits = fit_hands(models, batch, options=options, on_progress=ProgressBar("fitting"))
     problems.update({rows[row]: text for row, text in fits.problems.items()})
     arrays = scattered(fits, rows, len(hands), [hand.hand.side for hand in hands])
-    if not arrays["valid"].any():
+    _warn_of_problems(arrays, problems)
+    return arrays, problems
+
+
+def fit_as_sequence(
+    values: flags.FlagValues, hands: Sequence[LocatedHand], models: dict[str, HandModel]
+) -> tuple[dict[str, np.ndarray], dict[int, str], dict[str, Any]]:
+    """As `fit`, of the frames of one hand, `bridged` among the arrays; and what `fits.json` says of the sequence.
+
+    Raises:
+      ValueError: no frame could be fitted.
+    """
+    problems = _known_problems(hands)
+    from handpose_jax.evaluation.fit_report import scattered, sequence_report
+    from handpose_jax.refinement import FitOptions, fit_sequence
+    from handpose_jax.refinement.located_batches import batch_of_frames
+
+    options = FitOptions(hand_length_mm=values.hand_length_mm)
+    result = fit_sequence(models, batch_of_frames(hands), options, on_progress=ProgressBar("fitting"))
+    fits = result.fits
+    problems = fits.problems | {row: text for row, text in problems.items() if not fits.valid[row]}
+    arrays = scattered(fits, range(len(hands)), len(hands), fits.side.tolist())
+    arrays["bridged"] = result.bridged
+    _warn_of_problems(arrays, problems)
+    return arrays, problems, sequence_report(result, values.frames_per_second)
+
+
+def _known_problems(hands: Sequence[LocatedHand]) -> dict[int, str]:
+    """Rows that were read with a problem; a ValueError where all were."""
+    problems = {row: hand.hand.problem for row, hand in enumerate(hands) if hand.hand.problem is not None}
+    if len(problems) == len(hands):
         raise ValueError(_nothing_fitted(problems, len(hands)))
+    return problems
+
+
+def _warn_of_problems(arrays: dict[str, np.ndarray], problems: dict[int, str]) -> None:
+    if not arrays["valid"].any():
+        raise ValueError(_nothing_fitted(problems, len(arrays["valid"])))
     for row in sorted(problems)[:MOST_PROBLEMS_SHOWN]:
         warn(f"hand {row} not fitted: {problems[row]}")
     if len(problems) > MOST_PROBLEMS_SHOWN:
         warn(f"and {len(problems) - MOST_PROBLEMS_SHOWN} more hands not fitted")
-    return arrays, problems
 
 
 def measured(arrays: dict[str, np.ndarray], truth: np.ndarray) -> dict[str, Any]:
@@ -254,9 +297,10 @@ def write_results(
     arrays: dict[str, np.ndarray],
     problems: dict[int, str],
     metrics: dict[str, Any] | None,
+    motion: dict[str, Any] | None = None,
 ) -> None:
     """All files."""
-    from handpose_jax.evaluation.fit_output import write_meshes, write_numbers, write_overlays
+    from handpose_jax.evaluation.fit_output import write_animation, write_meshes, write_numbers, write_overlays
     from handpose_jax.evaluation.fit_report import report
 
     source = {
@@ -267,6 +311,9 @@ def write_results(
     }
     model = "open hand" if not values.model else ", ".join(pathlib.Path(p).name for p in values.model.split(","))
     content = report(arrays, hands, problems, model, source, values.hand_length_mm)
+    if motion is not None:
+        content["sequence"] = motion
+        write_animation(out.path, arrays, models, values.frames_per_second)
     write_numbers(out.path, arrays, content, metrics)
     if values.mesh:
         write_meshes(out.path, values.mesh, hands, arrays, models, ProgressBar("meshes", long_from=500))
@@ -280,6 +327,7 @@ def print_summary(
     hands: Sequence[LocatedHand],
     arrays: dict[str, np.ndarray],
     metrics: dict[str, Any] | None,
+    motion: dict[str, Any] | None,
 ) -> None:
     """What was found, on standard output."""
     import numpy as np
@@ -293,6 +341,14 @@ def print_summary(
     if tried.any():
         found = {side: int(np.sum(arrays["side"][tried] == side)) for side in ("left", "right")}
         print(f"side found by trying both: {found['left']} left, {found['right']} right")
+    if motion is not None:
+        print(
+            f"one sequence: {motion['bridged']} frames bridged, jitter {motion['jitter_before_mm']} -> "
+            f"{motion['jitter_after_mm']} mm/frame^2 (mean acceleration of the joints)"
+        )
+    views = Counter(int(hand.hand.views.valid.sum()) for hand in hands if hand.hand.views is not None)
+    for count, seen in sorted(views.items()):
+        print(f"{seen} hands seen by {count} cameras")
     sources = Counter(hand.camera.description for hand in hands if hand.camera is not None)
     for description, count in sources.items():
         print(f"camera of {count} hands: {description}")

@@ -18,12 +18,15 @@ from mano_jax.rotations import PRECISION, left_jacobian
 ANGLES = 45
 GLOBAL = 6
 
+# The tables of indices are unsigned: JAX 0.10 keeps a converted copy of an array of signed ones, which no longer
+# fits once 64-bit mode is switched on.
+
 # Joints of each finger, thumb first, as rows of the 15 finger joints (the model's order without the wrist).
-_FINGER_JOINTS = np.array([12, 0, 3, 9, 6])[:, None] + np.arange(3)[None]
+_FINGER_JOINTS = (np.array([12, 0, 3, 9, 6])[:, None] + np.arange(3)[None]).astype(np.uint8)
 # From angles ordered thumb, index, middle, ring, little to the model's index, middle, little, ring, thumb.
-_CANONICAL_ANGLES = (np.array([1, 2, 4, 3, 0])[:, None] * 9 + np.arange(9)[None]).reshape(45)
+_CANONICAL_ANGLES = (np.array([1, 2, 4, 3, 0])[:, None] * 9 + np.arange(9)[None]).reshape(45).astype(np.uint8)
 # Model joint at the near end of each of the 20 bones, in canonical order.
-_BONE_JOINTS = np.array(CANONICAL_FROM_MODEL_AND_TIPS)[list(KEYPOINT_PARENTS[1:])]
+_BONE_JOINTS = np.array(CANONICAL_FROM_MODEL_AND_TIPS)[list(KEYPOINT_PARENTS[1:])].astype(np.uint8)
 
 
 class HandParameters(NamedTuple):

@@ -48,7 +48,7 @@ def levenberg_marquardt(
     normal_equations: Callable[[Float[Array, "parameters"]], NormalEquations],
     start: Float[Array, "parameters"],
     *,
-    max_iterations: int = 20,
+    max_iterations: int | Int[Array, ""] = 20,
     relative_tolerance: float = 1e-4,
     initial_damping: float = 1e-3,
 ) -> Solution:
@@ -62,7 +62,8 @@ def levenberg_marquardt(
       normal_equations: cost and Gauss-Newton model at a point. A cost that is not finite rejects the step.
       start: initial parameters.
       max_iterations: trial steps, rejected ones counted in.
-      relative_tolerance: stop when an accepted step lowers the cost by less than this share of it.
+      relative_tolerance: stop when an accepted step lowers the cost by less than this share of it; below 0: never stop,
+        so that `max_iterations` trials are timed.
       initial_damping: first damping, relative to the curvature's diagonal.
 
     Source: Levenberg 1944, Marquardt 1963; damping rule: Nielsen, "Damping parameter in Marquardt's method", 1999.
@@ -85,15 +86,15 @@ def levenberg_marquardt(
         decrease = cost - trial.cost
         accepted = jnp.isfinite(trial.cost) & (decrease > 0.0)
         gain = decrease / jnp.where(predicted > 0.0, predicted, 1.0)
-        shrink = jnp.clip(1.0 - (2.0 * gain - 1.0) ** 3, 1.0 / 3.0, 1.0)
-        damping = state.damping * jnp.where(accepted, shrink, state.growth)
-        stop = (accepted & (decrease <= relative_tolerance * cost)) | (damping > LARGEST_DAMPING)
+        damping, growth = next_damping(state.damping, state.growth, accepted, gain)
+        stop = (accepted & (decrease <= relative_tolerance * cost)) | (damping >= LARGEST_DAMPING)
+        stop = stop & (relative_tolerance >= 0.0)
         keep = lambda new, old: jnp.where(accepted | first, new, old)  # noqa: E731
         return _State(
             parameters=keep(candidate, state.parameters),
             equations=jax.tree.map(keep, trial, state.equations),
-            damping=jnp.where(first, state.damping, jnp.clip(damping, SMALLEST_DAMPING, LARGEST_DAMPING)),
-            growth=jnp.where(accepted | first, 2.0, jnp.minimum(2.0 * state.growth, 1e3)),
+            damping=jnp.where(first, state.damping, damping),
+            growth=jnp.where(first, 2.0, growth),
             iterations=state.iterations + 1,
             converged=jnp.where(first, ~jnp.isfinite(trial.cost), stop),
         )
@@ -118,6 +119,22 @@ def levenberg_marquardt(
         iterations=state.iterations,
         converged=state.converged & jnp.isfinite(state.equations.cost),
     )
+
+
+def next_damping(
+    damping: Float[Array, ""], growth: Float[Array, ""], accepted: Bool[Array, ""], gain: Float[Array, ""]
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Nielsen's rule: the damping after a step, and the factor by which the next rejected one raises it.
+
+    Args:
+      damping: of the step.
+      growth: factor of a rejected step.
+      accepted: whether the step was.
+      gain: actual by predicted decrease.
+    """
+    shrink = jnp.clip(1.0 - (2.0 * gain - 1.0) ** 3, 1.0 / 3.0, 1.0)
+    damping = jnp.clip(damping * jnp.where(accepted, shrink, growth), SMALLEST_DAMPING, LARGEST_DAMPING)
+    return damping, jnp.where(accepted, 2.0, jnp.minimum(2.0 * growth, 1e3))
 
 
 def from_residuals(

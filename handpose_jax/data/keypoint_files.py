@@ -1,5 +1,6 @@
 """Reading keypoints, and the true joints they are compared with, from files of several formats."""
 
+import dataclasses
 import json
 import pathlib
 from typing import Any
@@ -7,12 +8,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from handpose_jax.data.frames import frame_without_hand
 from handpose_jax.data.keypoint_formats.coco_wholebody import is_coco_wholebody, read_coco_wholebody
 from handpose_jax.data.keypoint_formats.handpose_json import is_handpose_json, read_handpose_json
 from handpose_jax.data.keypoint_formats.mediapipe import is_mediapipe, read_mediapipe
 from handpose_jax.data.keypoint_formats.numpy_batch import load_arrays, read_numpy_batch
-from handpose_jax.data.keypoint_formats.openpose import is_openpose, read_openpose
-from handpose_jax.data.keypoint_set import ImageSizeOf, KeypointSet, NoHandError
+from handpose_jax.data.keypoint_formats.openpose import NAME_SUFFIX, is_openpose, read_openpose
+from handpose_jax.data.keypoint_set import HandKeypoints, ImageSizeOf, KeypointSet, NoHandError
 
 FORMATS = ("auto", "handpose", "mediapipe", "openpose", "coco_wholebody")
 _ARRAY_SUFFIXES = (".npz", ".npy")
@@ -24,6 +26,7 @@ def read_keypoints(
     field: str | None = None,
     image_size_of: ImageSizeOf = lambda name: None,
     mediapipe_labels: str = "auto",
+    keep_empty: bool = False,
 ) -> KeypointSet:
     """Hands of a file, or of every `.json` of a folder, ordered by name (one without a hand is noted, not an error).
 
@@ -33,6 +36,7 @@ def read_keypoints(
       field: name of the keypoints in this project's own formats.
       image_size_of: (height, width) of a named image, for formats that give fractions of it.
       mediapipe_labels: see `keypoint_formats.mediapipe.read_mediapipe`.
+      keep_empty: a file of a folder in which no hand was found keeps its place, as a hand without keypoints: frames.
 
     Raises:
       FileNotFoundError, OSError: the file is missing or unreadable.
@@ -45,13 +49,15 @@ def read_keypoints(
         files = sorted(path.glob("*.json"))
         if not files:
             raise ValueError(f"{path}: no .json file in this folder")
-        sets, empty = [], []
+        sets, empty, gaps = [], [], []
         for file in files:
             try:
                 sets.append(read_keypoints(file, format, field, image_size_of, mediapipe_labels))
             except NoHandError:
                 empty.append(file.name)
-        return _joined(path, sets, tuple(empty))
+                gaps.append((len(sets), frame_without_hand(file.stem.removesuffix(NAME_SUFFIX))))
+        joined = _joined(path, sets, tuple(empty))
+        return _with_gaps(joined, sets, gaps) if keep_empty else joined
     if path.suffix.lower() in _ARRAY_SUFFIXES:
         return read_numpy_batch(path, field)
     content = load_json(path)
@@ -130,6 +136,15 @@ def recognised_format(path: pathlib.Path, content: Any) -> str:
         f"{path}: not a keypoint file of a known format (this project's, MediaPipe, OpenPose, COCO-WholeBody); "
         "see docs/fit.md for their layouts"
     )
+
+
+def _with_gaps(joined: KeypointSet, sets: list[KeypointSet], gaps: list[tuple[int, HandKeypoints]]) -> KeypointSet:
+    """Hands of all sets in order, each gap after as many sets as were read before it."""
+    hands: list[HandKeypoints] = []
+    for index in range(len(sets) + 1):
+        hands += [gap for before, gap in gaps if before == index]
+        hands += sets[index].hands if index < len(sets) else ()
+    return dataclasses.replace(joined, hands=tuple(hands), files_without_hand=())
 
 
 def _joined(path: pathlib.Path, sets: list[KeypointSet], empty: tuple[str, ...]) -> KeypointSet:

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 KEYPOINT_COUNT = 21
 SIDES = ("left", "right", "auto")
@@ -29,6 +29,23 @@ class NoHandError(ValueError):
 
 
 @dataclasses.dataclass(frozen=True)
+class HandViews:
+    """What V cameras saw of one hand; arrays of a view that is not valid mean nothing.
+
+    Attributes:
+      keypoints: u px, v px, confidence.
+      K: camera matrices, unchecked.
+      world_to_camera: transforms into each camera's frame, metres, unchecked.
+      valid: which views there are.
+    """
+
+    keypoints: Float[np.ndarray, "views 21 3"]
+    K: Float[np.ndarray, "views 3 3"]
+    world_to_camera: Float[np.ndarray, "views 4 4"]
+    valid: Bool[np.ndarray, "views"]
+
+
+@dataclasses.dataclass(frozen=True)
 class HandKeypoints:
     """One hand of a keypoint file.
 
@@ -39,6 +56,7 @@ class HandKeypoints:
       keypoints_3d: x, y, z in the camera frame (OpenCV axes, metres), confidence. None for 2D.
       camera: K as the file gives it, unchecked; None where it gives none.
       image_size: (height, width), pixels; None where the file gives none.
+      views: what several cameras saw, in place of `keypoints` and `camera`; None for one.
       problem: why this hand cannot be used (its keypoints are NaN then); None for a good one.
     """
 
@@ -48,6 +66,7 @@ class HandKeypoints:
     keypoints_3d: Float[np.ndarray, "21 4"] | None = None
     camera: Float[np.ndarray, "3 3"] | None = None
     image_size: tuple[int, int] | None = None
+    views: HandViews | None = None
     problem: str | None = None
 
 

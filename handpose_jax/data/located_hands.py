@@ -27,7 +27,7 @@ class LocatedHand:
       hand: keypoints and side.
       image: path of its image, None where there is none.
       image_size: (height, width), None where unknown.
-      camera: None only for 3D keypoints without one, and for hands with a problem.
+      camera: None only for 3D keypoints without one, for several views, and for hands with a problem.
     """
 
     hand: HandKeypoints
@@ -154,8 +154,10 @@ def _located(
             size = found_size
         if hand.problem is not None:
             return LocatedHand(hand, path, size, None)
-        # 3D keypoints need no camera, so none is guessed for them, unless they are to be projected.
-        needs_camera = not is_3d or project
+        if hand.views is not None and flag_camera is not None:
+            raise HandProblemError(f"{where}: a camera for all was given, but its several views have their own K")
+        # 3D keypoints need no camera, so none is guessed for them, unless they are to be projected; views bring theirs.
+        needs_camera = hand.views is None and (not is_3d or project)
         camera = resolved_camera(
             flag_camera,
             hand.camera,

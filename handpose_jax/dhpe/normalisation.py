@@ -5,7 +5,7 @@ f / w is the same in both. In the crop's own image (`render_jax.Crop.camera_to_c
 """
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 import mano_jax
 from handpose_jax.projection import ROOT
@@ -20,7 +20,7 @@ MIDDLE_FINGER = (0, 9, 10, 11, 12)
 """Wrist to tip among the 21 keypoints; the sum of these bones is the hand's length, however it bends."""
 
 
-def hand_length(model: HandModel, shapes: Float[Array, "*batch shapes"]) -> Float[Array, "*batch"]:
+def hand_length(model: HandModel, shapes: Float[ArrayLike, "*batch shapes"]) -> Float[Array, "*batch"]:
     """Wrist to middle fingertip along the bones of flat hands, metres; a mirrored hand is as long."""
     zeros = jnp.zeros(3, model.dtype)
     flat = mano_jax.keypoints(model, jnp.zeros(45, model.dtype), shapes, zeros, zeros)

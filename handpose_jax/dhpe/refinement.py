@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, ArrayLike, Bool, Float
 
 from handpose_jax.dhpe import losses
 from handpose_jax.dhpe.configuration import DhpeOptions
@@ -70,10 +70,10 @@ def refinement_mask(options: DhpeOptions) -> MaskOptions:
 def refine(
     variables: dict[str, Any],
     model: HandModel,
-    images: Float[Array, "batch height width 3"],
+    images: Float[ArrayLike, "batch height width 3"],
     estimate: Estimate,
     options: DhpeOptions,
-    true_masks: Float[Array, "batch rows columns"] | None = None,
+    true_masks: Float[ArrayLike, "batch rows columns"] | None = None,
 ) -> Refinement:
     """Eq. 13 on a batch of crops; every instance on its own, whatever else is in the batch.
 
@@ -92,7 +92,7 @@ def refine(
       true_masks: only to state the IoU in the history.
     """
     size = refinement_mask(options).size
-    truth = None if true_masks is None else _resized(true_masks, size)
+    images, truth = jnp.asarray(images), None if true_masks is None else _resized(jnp.asarray(true_masks), size)
     flat = estimate.prediction.flatten()
     state, rounds = _step_rule(options).init(flat), []
     # One round more than there are steps: it states the loss of the result, and moves nothing.

@@ -20,6 +20,7 @@ from handpose_jax.evaluation.fit_report import number
 from handpose_jax.evaluation.pictures import PicturedHand, overlay
 from mano_jax import HandModel
 from mano_jax.export import mesh_bytes
+from mano_jax.skinned_export import skinned_glb
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -62,6 +63,25 @@ def write_meshes(
         content = mesh_bytes(kind, arrays["vertices"][row], models[side].faces, f"{names[row]} {side} hand")
         path_for(f"meshes/{names[row]}.{kind}").write_bytes(content)
         on_progress(done, len(rows))
+
+
+def write_animation(
+    path_for: PathFor, arrays: Mapping[str, np.ndarray], models: Mapping[str, HandModel], frames_per_second: float
+) -> None:
+    """`sequence.glb`: the frames of one hand, from the first to the last that are valid, as an animated skeleton."""
+    rows = np.flatnonzero(arrays["valid"])
+    side = str(arrays["side"][rows[0]])
+    content = skinned_glb(
+        models[side],
+        arrays["pose"][rows],
+        arrays["shape"][rows[0]],
+        arrays["rotation"][rows],
+        arrays["translation"][rows],
+        frames_per_second=frames_per_second,
+        camera_frame=True,
+        name=f"{side} hand",
+    )
+    path_for("sequence.glb").write_bytes(content)
 
 
 def write_overlays(

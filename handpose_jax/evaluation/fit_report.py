@@ -40,6 +40,10 @@ CONVENTIONS = {
 }
 
 
+VIEWS_FRAME = "the world from which world_to_camera leads into the cameras"
+"""What CONVENTIONS say of the frame, for hands that several cameras saw."""
+
+
 def scattered(fits: Any, rows: Sequence[int], count: int, sides: Sequence[str]) -> dict[str, np.ndarray]:
     """Arrays of `fits.npz` for all `count` hands of which only `rows` were fitted; the others are NaN and not valid.
 
@@ -97,6 +101,8 @@ def report(
         "model": model,
     }
     content = {"input": dict(source), "summary": summary, **CONVENTIONS}
+    if any(hand.hand.views is not None for hand in hands):
+        content["frame"] = VIEWS_FRAME
     if len(hands) > MOST_HANDS_IN_JSON:
         content["hands"] = f"left out: more than {MOST_HANDS_IN_JSON}; see fits.npz"
         return content
@@ -105,6 +111,24 @@ def report(
         _hand(arrays, row, names[row], hand, problems.get(row), known[row]) for row, hand in enumerate(hands)
     ]
     return content
+
+
+def sequence_report(result: Any, frames_per_second: float) -> dict[str, Any]:
+    """What `fits.json` says of a sequence: a `SequenceFits`, and the rate of its frames."""
+    return {
+        "frames": len(result.bridged),
+        "bridged": int(result.bridged.sum()),
+        "frames_per_second": frames_per_second,
+        "jitter_before_mm": rounded(1e3 * result.jitter_before_m),
+        "jitter_after_mm": rounded(1e3 * result.jitter_after_m),
+        "jitter": "mean length of the joints' second differences, millimetres a frame squared; before: frame by frame",
+        "motion_sigma": rounded(result.motion_sigma),
+    }
+
+
+def rounded(value: float) -> float | None:
+    """Three significant digits; None where it is not finite."""
+    return float(f"{value:.3g}") if math.isfinite(value) else None
 
 
 def scale_known(hand: LocatedHand, hand_length_mm: float | None) -> bool:
@@ -142,6 +166,8 @@ def _hand(
     content["side_source"] = "tried both" if hand.hand.side == "auto" else "given"
     camera = hand.camera
     content["camera"] = None if camera is None else {"K": numbers(camera.matrix), "source": camera.description}
+    if hand.hand.views is not None:
+        content["views"] = int(hand.hand.views.valid.sum())
     content["absolute_scale"] = "known" if known else "unknown"
     for field in ("residual_px", "rotation", "translation", "pose", "shape", "joints", "joint_std_m"):
         content[field] = numbers(arrays[field][row])

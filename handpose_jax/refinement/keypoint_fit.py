@@ -4,12 +4,14 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from handpose_jax.refinement import terms
 from handpose_jax.refinement.options import FitOptions
-from handpose_jax.refinement.starts import image_starts, space_starts
+from handpose_jax.refinement.starts import space_starts
+from handpose_jax.refinement.views import CameraViews, keypoint_weights, one_view, several_views, view_starts
+from handpose_jax.refinement.views import box_side as box_side
+from handpose_jax.refinement.views import image_points as image_points
 from mano_jax import anatomy
 from mano_jax.keypoint_model import HandParameters, KeypointModel
 from mano_jax.least_squares import NormalEquations, levenberg_marquardt
@@ -58,18 +60,9 @@ def fit_image_keypoints(
     The absolute depth follows from the hand's size: without `options.hand_length_mm` it is known no better than the
     shape prior knows that.
     """
-    weights = _weights(keypoints, options)
-    pixels = jnp.where((weights > 0.0)[:, None], keypoints[:, :2], 0.0)
-    focal = jnp.stack([K[0, 0], K[1, 1]])
-    seen = terms.ImagePoints(
-        pixels=pixels,
-        weights=weights,
-        focal=focal,
-        principal=jnp.stack([K[0, 2], K[1, 2]]),
-        sigma=jnp.maximum(options.pixel_sigma_share * _box_side(pixels, weights), 2e-4 * jnp.max(focal)),
-    )
-    problem = _Problem.of(model, options)
-    starts = image_starts(problem.hand, problem.prior, seen, problem.start_shape)
+    seen = one_view(keypoints, K, options)
+    problem = FitProblem.of(model, options)
+    starts = view_starts(problem.hand, problem.prior, seen, problem.start_shape)
     known = None
     if estimate is not None:
         sigma = jnp.asarray(options.estimate_sigma, keypoints.dtype)
@@ -78,7 +71,7 @@ def fit_image_keypoints(
         starts = jax.tree.map(lambda *parts: jnp.concatenate(parts), placed, starts)
 
     def data_term(points, jacobian):
-        seen_term = terms.image_keypoints(points, jacobian, seen, options.robust_threshold)
+        seen_term = terms.view_keypoints(points, jacobian, seen, options.robust_threshold)
         if known is None:
             return seen_term
         return terms.total(seen_term, terms.estimated_points(points, jacobian, known, options.robust_threshold))
@@ -86,15 +79,31 @@ def fit_image_keypoints(
     return problem.solve(starts, data_term)
 
 
+def fit_view_keypoints(model: HandModel, views: CameraViews, options: FitOptions) -> FittedHand:
+    """A hand of the model's side fitted to what several cameras saw of it, in the world's frame.
+
+    The sum of `fit_image_keypoints`'s cost over the views, priors counted once; starts from every view, the best kept.
+    Where two cameras see a keypoint from different sides its depth is measured, and no longer a matter of the priors.
+    """
+    seen = several_views(views, options)
+    problem = FitProblem.of(model, options)
+    starts = view_starts(problem.hand, problem.prior, seen, problem.start_shape)
+
+    def data_term(points, jacobian):
+        return terms.view_keypoints(points, jacobian, seen, options.robust_threshold)
+
+    return problem.solve(starts, data_term)
+
+
 def fit_space_keypoints(model: HandModel, keypoints: Float[Array, "21 4"], options: FitOptions) -> FittedHand:
     """A hand of the model's side fitted to 3D keypoints (metres, confidence), camera frame; otherwise as above."""
-    weights = _weights(keypoints, options)
+    weights = keypoint_weights(keypoints, options)
     seen = terms.SpacePoints(
         points=jnp.where((weights > 0.0)[:, None], keypoints[:, :3], 0.0),
         weights=weights,
         sigma=jnp.asarray(options.metre_sigma, keypoints.dtype),
     )
-    problem = _Problem.of(model, options)
+    problem = FitProblem.of(model, options)
     starts = space_starts(problem.hand, problem.prior, seen, problem.start_shape)
 
     def data_term(points, jacobian):
@@ -103,7 +112,7 @@ def fit_space_keypoints(model: HandModel, keypoints: Float[Array, "21 4"], optio
     return problem.solve(starts, data_term)
 
 
-class _Problem(NamedTuple):
+class FitProblem(NamedTuple):
     """What all fits of one model and one set of options share."""
 
     hand: KeypointModel
@@ -114,7 +123,7 @@ class _Problem(NamedTuple):
     options: FitOptions
 
     @classmethod
-    def of(cls, model: HandModel, options: FitOptions) -> "_Problem":
+    def of(cls, model: HandModel, options: FitOptions) -> "FitProblem":
         hand = KeypointModel.of(model, options.tips)
         length, by_shape = _flat_length(hand, model.shape_size)
         start_shape = jnp.zeros(model.shape_size, model.dtype)
@@ -124,22 +133,30 @@ class _Problem(NamedTuple):
             start_shape = jnp.clip(missing * by_shape / jnp.sum(by_shape * by_shape), -2.0, 2.0)
         return cls(hand, PosePrior.of(model), length, by_shape, start_shape, options)
 
+    def pose_terms(self, parameters: HandParameters) -> list[NormalEquations]:
+        """What is known of a pose before anything is seen."""
+        return [
+            terms.pose_prior(parameters, self.prior, self.options.pose_weight),
+            terms.angle_limits(parameters, self.options.limit_sigma),
+            terms.free_damping(parameters),
+        ]
+
+    def shape_terms(self, parameters: HandParameters) -> list[NormalEquations]:
+        """What is known of a shape."""
+        options = self.options
+        parts = [terms.shape_prior(parameters, options.shape_weight, options.shape_limit, options.limit_sigma)]
+        if options.hand_length_mm is not None:
+            target, sigma = options.hand_length_mm * 1e-3, options.hand_length_sigma_mm * 1e-3
+            parts.append(terms.hand_length(parameters, self.flat_length, self.length_by_shape, target, sigma))
+        return parts
+
     def solve(self, starts: HandParameters, data_term) -> FittedHand:
         options = self.options
 
         def normal_equations(flat: Float[Array, "parameters"]) -> NormalEquations:
             parameters = HandParameters.unflatten(flat)
-            parts = [
-                data_term(*self.hand.points_and_jacobian(parameters)),
-                terms.pose_prior(parameters, self.prior, options.pose_weight),
-                terms.angle_limits(parameters, options.limit_sigma),
-                terms.shape_prior(parameters, options.shape_weight, options.shape_limit, options.limit_sigma),
-                terms.free_damping(parameters),
-            ]
-            if options.hand_length_mm is not None:
-                target, sigma = options.hand_length_mm * 1e-3, options.hand_length_sigma_mm * 1e-3
-                parts.append(terms.hand_length(parameters, self.flat_length, self.length_by_shape, target, sigma))
-            return terms.total(*parts)
+            data = data_term(*self.hand.points_and_jacobian(parameters))
+            return terms.total(data, *self.pose_terms(parameters), *self.shape_terms(parameters))
 
         first = jax.vmap(
             lambda start: levenberg_marquardt(
@@ -159,7 +176,7 @@ class _Problem(NamedTuple):
         return self._fitted(solution, jnp.sum(first.iterations))
 
     def _fitted(self, solution, earlier_iterations) -> FittedHand:
-        parameters = self._within_limits(HandParameters.unflatten(solution.parameters))
+        parameters = self.within_limits(HandParameters.unflatten(solution.parameters))
         points, jacobian = self.hand.points_and_jacobian(parameters)
         # Rows of W with W' W = curvature^-1, applied to the Jacobian.
         whitened = jnp.einsum("pq,kaq->pka", inverse_factor(solution.curvature), jacobian, precision=PRECISION)
@@ -175,31 +192,13 @@ class _Problem(NamedTuple):
             converged=solution.converged,
         )
 
-    def _within_limits(self, parameters: HandParameters) -> HandParameters:
+    def within_limits(self, parameters: HandParameters) -> HandParameters:
         """The walls of the cost are soft: what the data pushed into them, a hundredth of a radian, is cut off."""
         limits = anatomy.joint_limits().reshape(45, 2).astype(parameters.angles.dtype)
         return parameters._replace(
             shape=jnp.clip(parameters.shape, -self.options.shape_limit, self.options.shape_limit),
             angles=jnp.clip(parameters.angles, limits[:, 0], limits[:, 1]),
         )
-
-
-_BASE_KEYPOINTS = (0, 1)
-
-
-def _weights(keypoints: Float[Array, "21 channels"], options: FitOptions) -> Float[Array, "21"]:
-    """Inverse variances relative to a certain keypoint's: the last channel is a confidence, 0 where nothing is seen."""
-    finite = jnp.all(jnp.isfinite(keypoints), axis=-1)
-    confidence = jnp.where(finite, jnp.clip(keypoints[:, -1], 0.0, 1.0), 0.0)
-    weights = confidence * confidence
-    return weights.at[np.asarray(_BASE_KEYPOINTS)].multiply(options.base_weight)
-
-
-def _box_side(pixels: Float[Array, "21 2"], weights: Float[Array, "21"]) -> Float[Array, ""]:
-    """Larger side of the box around the keypoints seen."""
-    seen = (weights > 0.0)[:, None]
-    extent = jnp.max(jnp.where(seen, pixels, -jnp.inf), axis=0) - jnp.min(jnp.where(seen, pixels, jnp.inf), axis=0)
-    return jnp.max(jnp.where(jnp.isfinite(extent), extent, 0.0))
 
 
 def _flat_length(hand: KeypointModel, shapes: int) -> tuple[Float[Array, ""], Float[Array, "shapes"]]:

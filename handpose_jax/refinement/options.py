@@ -10,8 +10,8 @@ class FitOptions:
     Attributes:
       pixel_sigma_share: standard deviation of an image keypoint, as a share of the larger side of the box around the
         hand's keypoints (detectors: 0.02-0.06 of the box, exact annotations less).
-      base_weight: weight of the wrist and the base of the thumb beside the other keypoints: detectors and annotators
-        agree least on where those two are.
+      base_weight: weight of the wrist and the base of the thumb beside the other keypoints; less than 1 where a
+        detector is known to place those two badly. They tell the hand's orientation, and its depth.
       metre_sigma: standard deviation of a 3D keypoint, metres.
       estimate_sigma: standard deviation of a network's 3D joint about their common centre, metres, where one is given.
       robust_threshold: residuals beyond this many standard deviations count linearly, not squared.
@@ -28,7 +28,7 @@ class FitOptions:
     """
 
     pixel_sigma_share: float = 0.02
-    base_weight: float = 0.25
+    base_weight: float = 1.0
     metre_sigma: float = 0.003
     estimate_sigma: float = 0.025
     robust_threshold: float = 2.0
@@ -38,7 +38,7 @@ class FitOptions:
     shape_limit: float = 3.0
     hand_length_mm: float | None = None
     hand_length_sigma_mm: float = 1.0
-    start_iterations: int = 6
-    max_iterations: int = 15
+    start_iterations: int = 10
+    max_iterations: int = 12
     relative_tolerance: float = 1e-3
     tips: str = "745"

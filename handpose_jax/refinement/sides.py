@@ -11,6 +11,9 @@ import numpy as np
 from jaxtyping import Float
 
 _ITERATIONS = 200
+_TEMPERATURE = 2.0
+"""Divides differences of costs. They add up over keypoints as if each erred on its own; those of one hand err together
+(all of a finger, all by a detector's habit), so that the costs claim to know more than they do."""
 
 
 def choose_sides(left_costs: Float[np.ndarray, "hands"], right_costs: Float[np.ndarray, "hands"]) -> np.ndarray:
@@ -21,7 +24,7 @@ def choose_sides(left_costs: Float[np.ndarray, "hands"], right_costs: Float[np.n
     in the estimate.
     """
     with np.errstate(invalid="ignore"):
-        margins = np.asarray(right_costs, np.float64) - np.asarray(left_costs, np.float64)
+        margins = (np.asarray(right_costs, np.float64) - np.asarray(left_costs, np.float64)) / _TEMPERATURE
     compared = margins[np.isfinite(margins)]
     log_odds = 0.0
     for _ in range(_ITERATIONS):

@@ -27,6 +27,16 @@ class ImagePoints(NamedTuple):
     sigma: Float[Array, ""]
 
 
+class ViewPoints(NamedTuple):
+    """21 keypoints seen by several cameras: every field of `points` has a leading axis of views.
+
+    `world_to_camera` is None for one camera whose frame is the world; nothing is spent on transforms then.
+    """
+
+    points: ImagePoints
+    world_to_camera: Float[Array, "views 4 4"] | None
+
+
 class SpacePoints(NamedTuple):
     """21 keypoints in the camera frame, metres; weights and sigma as in `ImagePoints`."""
 
@@ -50,12 +60,39 @@ def image_keypoints(
     robust_threshold: float,
 ) -> NormalEquations:
     """Reprojection error in units of its standard deviation, robust per keypoint."""
+    residuals, rows = _reprojection(points, jacobian, seen)
+    return _robust(residuals, rows, seen.weights, robust_threshold)
+
+
+def view_keypoints(
+    points: Float[Array, "21 3"],
+    jacobian: Float[Array, "21 3 parameters"],
+    seen: ViewPoints,
+    robust_threshold: float,
+) -> NormalEquations:
+    """The sum of `image_keypoints` over all views; points and Jacobian are in the world's frame."""
+    if seen.world_to_camera is None:
+        return image_keypoints(points, jacobian, jax.tree.map(lambda leaf: leaf[0], seen.points), robust_threshold)
+    turn, origin = seen.world_to_camera[:, :3, :3], seen.world_to_camera[:, :3, 3]
+    in_view = jnp.einsum("vab,kb->vka", turn, points, precision=PRECISION) + origin[:, None]
+    turned = jnp.broadcast_to(turn[:, None], (*in_view.shape[:2], 3, 3))
+    # Rows by the point's own coordinates first, a 2x3 matrix a point, and by the parameters in one product after.
+    per_view = jax.vmap(_reprojection)(in_view, turned, seen.points)
+    residuals, by_point = (part.reshape(-1, *part.shape[2:]) for part in per_view)
+    every = jnp.tile(jacobian, (turn.shape[0], 1, 1))
+    rows = jnp.einsum("kia,kap->kip", by_point, every, precision=PRECISION)
+    return _robust(residuals, rows, seen.points.weights.reshape(-1), robust_threshold)
+
+
+def _reprojection(
+    points: Float[Array, "21 3"], jacobian: Float[Array, "21 3 parameters"], seen: ImagePoints
+) -> tuple[Float[Array, "21 2"], Float[Array, "21 2 parameters"]]:
+    """Residuals in units of their standard deviation, and their derivatives."""
     depth = jnp.maximum(points[:, 2], NEAREST_DEPTH)
     residuals = (project(points, seen.focal, seen.principal) - seen.pixels) / seen.sigma
     scale = seen.focal[None] / depth[:, None] / seen.sigma
     slope = jnp.where(points[:, 2] > NEAREST_DEPTH, 1.0, 0.0)[:, None] * points[:, :2] / depth[:, None]
-    rows = scale[..., None] * (jacobian[:, :2] - slope[..., None] * jacobian[:, 2:])
-    return _robust(residuals, rows, seen.weights, robust_threshold)
+    return residuals, scale[..., None] * (jacobian[:, :2] - slope[..., None] * jacobian[:, 2:])
 
 
 def space_keypoints(
@@ -81,9 +118,9 @@ def estimated_points(
 
 
 def _robust(
-    residuals: Float[Array, "21 dimensions"],
-    rows: Float[Array, "21 dimensions parameters"],
-    weights: Float[Array, "21"],
+    residuals: Float[Array, "points dimensions"],
+    rows: Float[Array, "points dimensions parameters"],
+    weights: Float[Array, "points"],
     threshold: float,
 ) -> NormalEquations:
     """Pseudo-Huber on each keypoint's squared distance s: c^2 (sqrt(1 + s / c^2) - 1), curvature by its weight only."""

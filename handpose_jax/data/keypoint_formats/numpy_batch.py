@@ -6,6 +6,7 @@ import zlib
 
 import numpy as np
 
+from handpose_jax.data.keypoint_formats.numpy_views import read_numpy_views
 from handpose_jax.data.keypoint_set import (
     KEYPOINT_COUNT,
     HandKeypoints,
@@ -37,6 +38,7 @@ def load_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
 def read_numpy_batch(path: pathlib.Path, field: str | None = None) -> KeypointSet:
     """Hands of an `.npz`: `keypoints` [N, 21, 2 or 3] or `keypoints_3d` [N, 21, 3 or 4], `K`, optional `side`.
 
+    Keypoints [N, V, 21, 2 or 3] are those of V cameras: `numpy_views.read_numpy_views` says what goes with them.
     `K` is [N, 3, 3] or one [3, 3] for all; `side` is N strings. With both kinds of keypoints `field` must choose.
     Another array may be named by `field`: names that end in "_m" or "_3d" are metres, others pixels.
 
@@ -50,6 +52,9 @@ def read_numpy_batch(path: pathlib.Path, field: str | None = None) -> KeypointSe
     is_3d = name.endswith(("_m", "_3d"))
     widths = (3, 4) if is_3d else (2, 3)
     keypoints = arrays[name]
+    if keypoints.ndim == 4 and not is_3d and keypoints.dtype.kind in "fiu":
+        sides = _sides(path, arrays.get("side"), keypoints.shape[0])
+        return read_numpy_views(path, name, keypoints, arrays, sides)
     if keypoints.ndim != 3 or keypoints.shape[1] != KEYPOINT_COUNT or keypoints.shape[2] not in widths:
         raise ValueError(
             f"{path}: {name} must have shape [N, 21, {widths[0]} or {widths[1]}], got {list(keypoints.shape)}"
