@@ -22,7 +22,7 @@ from handpose_jax.refinement.problems import Problem, ProblemOptions, random_pro
 from mano_jax.keypoint_model import HandParameters, KeypointModel
 from mano_jax.model import HandModel
 
-STEP_SIZES = {"gradient_descent": (1e-4, 3e-4, 1e-3, 3e-3, 1e-2), "adam": (0.003, 0.01, 0.03, 0.1, 0.3)}
+STEP_SIZES = {"gradient_descent": (1e-5, 3e-5, 1e-4, 3e-4, 1e-3), "adam": (0.003, 0.01, 0.03, 0.1, 0.3)}
 """Of first-order solvers, in natural sizes of the parameters; the best of each is told."""
 _BOX_SHARE = 0.63
 """Larger side of the box around a hand's keypoints, in edges of the image: the middle of `SynthesisOptions.fill`."""
