@@ -2,20 +2,17 @@
 
 Microseconds a hand of `mano_jax.forward`, alone and with the gradient of the sum of squared coordinates by pose, shape,
 rotation and translation, float32, after compilation; beside smplx where it is installed (extra `peers`), on the same
-model, poses and machine. Each library has a process of its own; rounds of all programs are interleaved and the fastest
-round counts. `keypoints` is the path that skips the mesh. `temporaries` is what the compiled program with the gradient
-needs beside its arguments and results, as the compiler states it.
+model, poses and machine. Rounds of all programs are interleaved and the fastest round counts. `keypoints` is the path
+that skips the mesh. `temporaries` is what the compiled program with the gradient needs beside its arguments and
+results, as the compiler states it.
 """
 
 import argparse
-import contextlib
 import importlib.util
-import multiprocessing
 import pathlib
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from multiprocessing.connection import Connection
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -26,8 +23,6 @@ from benchmarks.hardware import hardware_line, write_json
 
 BATCHES = (1, 32, 256, 2048)
 SIZES = (45, 10, 3, 3)
-REST = 0.3
-"""Seconds before the other library's turn: idle OpenMP threads spin on for up to 200 ms, on cores that it needs."""
 
 
 def parameters(batch: int) -> tuple[np.ndarray, ...]:
@@ -92,59 +87,22 @@ def peer_programs(model: mano_jax.HandModel, batch: int) -> dict[str, Callable[[
     return {"smplx forward": forward, "smplx forward + gradient": gradient}
 
 
-def serve(connection: Connection, peer: bool) -> None:
-    """Runs programs of one library in a process of its own: (batch, budget) -> calls a round, then (name) -> seconds.
-
-    Thread pools of two libraries in one process take each other's cores, and one's allocations the other's memory.
-    """
-    model, make = mano_jax.open_hand("right"), peer_programs if peer else own_programs
-    while request := connection.recv():
-        batch, budget = request
-        programs, calls = make(model, batch), {}
+def fastest(programs: dict[str, Callable[[], object]], rounds: int, budget: float) -> dict[str, float]:
+    """Seconds a call, the least over interleaved rounds; a round lasts `budget` seconds or one call."""
+    calls, best = {}, {}
+    for name, program in programs.items():
+        program()
+        start = time.perf_counter()
+        program()
+        calls[name] = max(1, int(budget / (time.perf_counter() - start)))
+        best[name] = float("inf")
+    for _ in range(rounds):
         for name, program in programs.items():
-            program()
-            start = time.perf_counter()
-            program()
-            calls[name] = max(1, int(budget / (time.perf_counter() - start)))
-        connection.send(list(programs))
-        while name := connection.recv():
             start = time.perf_counter()
             for _ in range(calls[name]):
-                programs[name]()
-            connection.send((time.perf_counter() - start) / calls[name])
-
-
-def fastest(sides: list[Connection], batch: int, rounds: int, budget: float) -> dict[str, float]:
-    """Seconds a call, the least over interleaved rounds; a round lasts `budget` seconds or one call."""
-    best, programs = {}, []
-    for side in sides:
-        side.send((batch, budget))
-        programs += [(side, name) for name in side.recv()]
-    for _ in range(rounds):
-        before = None
-        for side, name in programs:
-            if side is not before:
-                time.sleep(REST)
-            before = side
-            side.send(name)
-            best[name] = min(best.get(name, float("inf")), side.recv())
-    for side in sides:
-        side.send(None)
+                program()
+            best[name] = min(best[name], (time.perf_counter() - start) / calls[name])
     return best
-
-
-@contextlib.contextmanager
-def libraries(peers: bool) -> Iterator[list[Connection]]:
-    """A process for each library; what is sent to one, the others wait for."""
-    processes = multiprocessing.get_context("spawn")
-    sides = []
-    for peer in (False, True) if peers else (False,):
-        here, there = processes.Pipe()
-        processes.Process(target=serve, args=(there, peer), daemon=True).start()
-        sides.append(here)
-    yield sides
-    for side in sides:
-        side.send(None)
 
 
 def main() -> None:
@@ -158,16 +116,16 @@ def main() -> None:
     peers = all(importlib.util.find_spec(name) for name in ("smplx", "torch"))
     report: dict = {"unit": "microseconds a hand, fastest round", "batches": {}}
     print(hardware_line(), "" if peers else "(smplx is not installed: extra `peers`)", sep="\n")
-    with libraries(peers) as sides:
-        for batch in options.batches:
-            seconds = fastest(sides, batch, options.rounds, options.budget)
-            row = {name: round(1e6 * value / batch, 2) for name, value in seconds.items()}
-            row["temporaries with gradient, MiB"] = round(temporaries(model, batch), 1)
-            report["batches"][str(batch)] = row
-            print(f"\nbatch {batch}")
-            for name, value in row.items():
-                ratio = f"   smplx / this {row[f'smplx {name}'] / value:.2f}" if f"smplx {name}" in row else ""
-                print(f"  {name:<32}{value:>10.2f}{ratio}")
+    for batch in options.batches:
+        programs = own_programs(model, batch) | (peer_programs(model, batch) if peers else {})
+        seconds = fastest(programs, options.rounds, options.budget)
+        row = {name: round(1e6 * value / batch, 2) for name, value in seconds.items()}
+        row["temporaries with gradient, MiB"] = round(temporaries(model, batch), 1)
+        report["batches"][str(batch)] = row
+        print(f"\nbatch {batch}")
+        for name, value in row.items():
+            ratio = f"   smplx / this {row[f'smplx {name}'] / value:.1f}" if f"smplx {name}" in row else ""
+            print(f"  {name:<32}{value:>10.2f}{ratio}")
     if options.out:
         write_json(options.out, report)
 
