@@ -22,8 +22,6 @@ _STEEPNESS = 0.28727
 difference of two masks of softness sigma is this times δ² / sqrt(sigma)."""
 _CONTOUR = 0.5
 """A vertex belongs to the outline as far as the sine between its normal and the image plane is below this."""
-HANDS_AT_ONCE = 8
-"""Hands whose masks are drawn together on a CPU."""
 
 
 class MaskView(NamedTuple):

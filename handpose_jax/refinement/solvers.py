@@ -13,10 +13,9 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
+from handpose_jax.refinement.image_fit import Equations
 from mano_jax.keypoint_model import ANGLES
-from mano_jax.least_squares import NormalEquations, levenberg_marquardt
-
-Equations = Callable[[Float[Array, "parameters"]], NormalEquations]
+from mano_jax.least_squares import levenberg_marquardt
 
 ROTATION, TRANSLATION, SHAPE, ANGLE = 0.2, 0.02, 1.0, 0.3
 """Natural sizes of a change: radians, metres, standard deviations, radians."""
